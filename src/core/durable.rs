@@ -1,0 +1,261 @@
+//! What an instance must remember: records, and the state that they add up to.
+//!
+//! The store writes records in order; [`Durable::apply`] is the one place that says what a record means, so that the
+//! running agent and a restarted one agree.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::call::SessionEvent;
+use super::ids::{AllocationId, InstanceId, NotificationId, ReportId, SessionId};
+use super::instance::{CustomData, Notification};
+
+/// How many ids of notifications are remembered against repeats.
+pub const SEEN_LIMIT: usize = 1000;
+/// How long a caller's key stands for its report (design.md section 8).
+pub const KEY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How many keys are remembered at most; the oldest goes first.
+pub const KEY_LIMIT: usize = 10_000;
+/// How many dead reports are kept; the oldest goes first.
+pub const DEAD_LIMIT: usize = 1000;
+
+/// One fact to remember.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum Record {
+    /// Who we are: written before the first write to the backend.
+    Identity {
+        /// The session, once found.
+        session: Option<SessionId>,
+        /// Ours; made once for a self-registered instance.
+        instance: Option<InstanceId>,
+        /// The allocation, for an allocated one.
+        allocation: Option<AllocationId>,
+    },
+    /// The backend has us as its host.
+    Attached,
+    /// What the game said: the whole of it.
+    Said(SaidState),
+    /// The backend's cadence.
+    Cadence {
+        /// In milliseconds.
+        millis: u64,
+    },
+    /// A page of notifications and the cursor, in one.
+    Page {
+        /// The newest of the page.
+        cursor: NotificationId,
+        /// Those that are new.
+        notifications: Vec<Arc<Notification>>,
+    },
+    /// The game is done with this one and everything older.
+    Acked {
+        /// The newest acknowledged.
+        through: NotificationId,
+    },
+    /// A report or event was accepted.
+    Accepted(Report),
+    /// It was delivered.
+    Sent {
+        /// Which.
+        report: ReportId,
+    },
+    /// It can never be delivered.
+    Dead {
+        /// Which.
+        report: ReportId,
+        /// Why.
+        reason: String,
+    },
+    /// We closed the instance: after a restart only the outbox is flushed.
+    Closed,
+    /// Somebody else holds it. Final.
+    Superseded,
+}
+
+/// What the game has said about itself so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaidState {
+    /// It said ready.
+    pub ready: bool,
+    /// It took joinable back, or gave it.
+    pub joinable: Option<bool>,
+    /// For players outside.
+    pub public_conn_str: Option<String>,
+    /// For players in the same network.
+    pub private_conn_str: Option<String>,
+    /// semver.
+    pub version: Option<String>,
+    /// Its custom_data.
+    pub custom_data: Option<CustomData>,
+}
+
+/// A report or event on its way to the backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Ours.
+    pub id: ReportId,
+    /// The caller's key, if it gave one.
+    pub key: Option<String>,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a report says. Ids of session and instance are filled in when it is sent: they may not be known yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Content {
+    /// The instance failed.
+    Fubar {
+        /// 1..128 characters.
+        error: String,
+        /// 1..128 characters; player, sic or multiplay.
+        source_provider: Option<String>,
+        /// 1..128 characters.
+        matchmaking_profile_id: Option<String>,
+        /// Ours, where the session names none.
+        region: String,
+    },
+    /// Something happened.
+    Event(SessionEvent),
+}
+
+impl Content {
+    /// "fubar" or "event".
+    pub fn what(&self) -> &'static str {
+        match self {
+            Self::Fubar { .. } => "fubar",
+            Self::Event(_) => "event",
+        }
+    }
+
+    /// The error or the event code.
+    pub fn label(&self) -> &str {
+        match self {
+            Self::Fubar { error, .. } => error,
+            Self::Event(event) => &event.event_code,
+        }
+    }
+}
+
+/// A report set aside for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadReport {
+    /// The report.
+    pub report: Report,
+    /// Why.
+    pub reason: String,
+}
+
+/// A caller's key and the report that it stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The key.
+    pub key: String,
+    /// Its report.
+    pub report: ReportId,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+}
+
+/// All that an instance remembers: the sum of its records, and the content of a snapshot in the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Durable {
+    /// See [`Record::Identity`].
+    pub session: Option<SessionId>,
+    /// See [`Record::Identity`].
+    pub instance: Option<InstanceId>,
+    /// See [`Record::Identity`].
+    pub allocation: Option<AllocationId>,
+    /// See [`Record::Attached`].
+    pub attached: bool,
+    /// See [`Record::Said`].
+    pub said: SaidState,
+    /// See [`Record::Cadence`].
+    pub cadence_millis: Option<u64>,
+    /// The newest notification taken.
+    pub cursor: Option<NotificationId>,
+    /// Ids lately seen, oldest first; at most [`SEEN_LIMIT`].
+    pub seen: VecDeque<NotificationId>,
+    /// Waiting for the game, oldest first.
+    pub inbox: VecDeque<Arc<Notification>>,
+    /// Waiting for the backend, in order of acceptance.
+    pub outbox: VecDeque<Report>,
+    /// Set aside for ever; at most [`DEAD_LIMIT`].
+    pub dead: VecDeque<DeadReport>,
+    /// Callers' keys, oldest first; at most [`KEY_LIMIT`].
+    pub keys: VecDeque<Key>,
+    /// See [`Record::Closed`].
+    pub closed: bool,
+    /// See [`Record::Superseded`].
+    pub superseded: bool,
+}
+
+impl Durable {
+    /// Adds one record.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Identity { session, instance, allocation } => {
+                self.session.clone_from(session);
+                self.instance.clone_from(instance);
+                self.allocation.clone_from(allocation);
+            }
+            Record::Attached => self.attached = true,
+            Record::Said(said) => self.said = said.clone(),
+            Record::Cadence { millis } => self.cadence_millis = Some(*millis),
+            Record::Page { cursor, notifications } => {
+                self.cursor = Some(cursor.clone());
+                for notification in notifications {
+                    self.seen.push_back(notification.notification_id.clone());
+                    self.inbox.push_back(Arc::clone(notification));
+                }
+                trim(&mut self.seen, SEEN_LIMIT);
+            }
+            Record::Acked { through } => {
+                if let Some(last) = self.inbox.iter().position(|n| n.notification_id == *through) {
+                    self.inbox.drain(..=last);
+                }
+            }
+            Record::Accepted(report) => {
+                if let Some(key) = &report.key {
+                    self.keys.push_back(Key { key: key.clone(), report: report.id.clone(), accepted: report.accepted });
+                    self.forget_keys(report.accepted);
+                }
+                self.outbox.push_back(report.clone());
+            }
+            Record::Sent { report } => self.outbox.retain(|waiting| waiting.id != *report),
+            Record::Dead { report, reason } => {
+                if let Some(at) = self.outbox.iter().position(|waiting| waiting.id == *report)
+                    && let Some(report) = self.outbox.remove(at)
+                {
+                    self.dead.push_back(DeadReport { report, reason: reason.clone() });
+                    trim(&mut self.dead, DEAD_LIMIT);
+                }
+            }
+            Record::Closed => self.closed = true,
+            Record::Superseded => self.superseded = true,
+        }
+    }
+
+    /// Drops the keys that are older than a day, and the oldest beyond the limit.
+    pub fn forget_keys(&mut self, now: Timestamp) {
+        let lifetime = jiff::SignedDuration::try_from(KEY_LIFETIME).unwrap_or(jiff::SignedDuration::MAX);
+        while self.keys.front().is_some_and(|key| now.duration_since(key.accepted) > lifetime) {
+            self.keys.pop_front();
+        }
+        trim(&mut self.keys, KEY_LIMIT);
+    }
+}
+
+fn trim<T>(queue: &mut VecDeque<T>, limit: usize) {
+    while queue.len() > limit {
+        queue.pop_front();
+    }
+}

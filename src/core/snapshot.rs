@@ -1,0 +1,199 @@
+//! What an instance shows of itself: a value, made after every step, read by status, metrics and the local API.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::action::Outcome;
+use super::auth::AuthView;
+use super::event::StoreFault;
+use super::ids::{AllocationId, Etag, InstanceId, InstanceName, NotificationId, SessionId};
+use super::instance::{Health, JoinParams, JoinStatus, Notification, Session};
+use super::phase::Phase;
+
+/// The state of one instance at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Its name in the configuration.
+    pub name: InstanceName,
+    /// Where in its life it is.
+    pub phase: Phase,
+    /// Since when.
+    pub phase_since: Instant,
+    /// Whether the game has said that it is ready.
+    pub ready: bool,
+    /// The login of the process.
+    pub auth: Arc<AuthView>,
+    /// Health.
+    pub health: HealthView,
+    /// Notifications.
+    pub notifications: NotificationsView,
+    /// Reports and events.
+    pub outbox: OutboxView,
+    /// The store.
+    pub store: StoreView,
+    /// The session, once found.
+    pub session: Option<SessionView>,
+    /// The instance, as far as known.
+    pub instance: InstanceView,
+    /// The drain, once begun.
+    pub drain: Option<DrainView>,
+    /// How it ended, once it has.
+    pub outcome: Option<Outcome>,
+    /// Counters since the start.
+    pub counters: Counters,
+}
+
+/// Health, seen from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthView {
+    /// What we would post now.
+    pub verdict: Health,
+    /// Why.
+    pub reason: Arc<str>,
+    /// How often we post.
+    pub cadence: Duration,
+    /// When the last post left.
+    pub last_sent: Option<Instant>,
+    /// What the backend last said, and when.
+    pub last_answer: Option<(Health, Instant)>,
+}
+
+/// Notifications, seen from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotificationsView {
+    /// What the poll is doing.
+    pub state: PollState,
+    /// What waits for the game, oldest first.
+    pub inbox: Arc<VecDeque<Arc<Notification>>>,
+    /// The newest that was taken.
+    pub cursor: Option<NotificationId>,
+}
+
+/// What the long poll is doing (design.md section 8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PollState {
+    /// Turned off, not begun, or over.
+    Off,
+    /// At work.
+    Polling,
+    /// Waiting after a failure.
+    BackingOff,
+    /// The inbox is full: waiting for the game.
+    Paused,
+    /// The backend has no such call.
+    Unsupported,
+}
+
+impl PollState {
+    /// The word in status and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Polling => "polling",
+            Self::BackingOff => "backing_off",
+            Self::Paused => "paused",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// Reports and events, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutboxView {
+    /// Not delivered yet.
+    pub waiting: usize,
+    /// Never deliverable, kept.
+    pub dead: usize,
+    /// Why the oldest one waits, if it was tried and failed.
+    pub last_failure: Option<String>,
+}
+
+/// The store, seen from the core.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreView {
+    /// What is wrong with it now, if anything.
+    pub fault: Option<StoreFault>,
+    /// How often a batch was refused.
+    pub faults: u64,
+}
+
+impl StoreView {
+    /// The word in status (design.md section 8).
+    pub fn state(&self) -> &'static str {
+        match self.fault {
+            None => "ok",
+            Some(StoreFault::Full) => "full",
+            Some(StoreFault::ReadOnly) => "read_only",
+            Some(StoreFault::Failed) => "failed",
+        }
+    }
+}
+
+/// The session as last seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionView {
+    /// The document and what we read of it.
+    pub session: Arc<Session>,
+    /// Its version.
+    pub etag: Option<Etag>,
+    /// When it was last confirmed.
+    pub seen: Instant,
+}
+
+/// The instance, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceView {
+    /// The session that it hosts, once known.
+    pub session_id: Option<SessionId>,
+    /// Ours, once known.
+    pub instance_id: Option<InstanceId>,
+    /// The fence, for an allocated one.
+    pub allocation_id: Option<AllocationId>,
+    /// What the backend last took from us.
+    pub join_status: Option<JoinStatus>,
+    /// How players connect.
+    pub join_params: JoinParams,
+    /// semver of the game build.
+    pub version: Option<String>,
+}
+
+/// A drain that is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainView {
+    /// In words.
+    pub reason: String,
+    /// When it stops waiting for the game.
+    pub deadline: Instant,
+}
+
+/// Counters since the start of the process. They never go down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Health posts that left.
+    pub health_sent: u64,
+    /// Health posts that were answered.
+    pub health_answered: u64,
+    /// Answers whose health was not what we sent.
+    pub health_disputed: u64,
+    /// Health posts that failed.
+    pub health_failed: u64,
+    /// Notifications taken.
+    pub notifications_received: u64,
+    /// Notifications seen before and dropped.
+    pub notifications_repeated: u64,
+    /// Entries of a page that could not be used.
+    pub notifications_unusable: u64,
+    /// Notifications that the game acknowledged.
+    pub notifications_acknowledged: u64,
+    /// Reports and events accepted.
+    pub reports_accepted: u64,
+    /// Reports and events delivered.
+    pub reports_sent: u64,
+    /// Reports and events set aside for ever.
+    pub reports_dead: u64,
+    /// Reports and events refused at the door.
+    pub reports_refused: u64,
+    /// Calls that failed, of any kind.
+    pub calls_failed: u64,
+}

@@ -1,0 +1,1 @@
+//! The one loop that drives a machine of the core.

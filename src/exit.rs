@@ -1,0 +1,40 @@
+//! How the process ends: one table of exit codes (design.md section 5).
+
+use std::process::ExitCode;
+
+/// Why the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Stopped on command, or with its instance.
+    Done,
+    /// Something that nobody foresaw; the message says what.
+    Failure,
+    /// The command line is wrong.
+    Usage,
+    /// Another agent has the state directory.
+    Locked,
+    /// Somebody else holds the session or the allocation.
+    Superseded,
+    /// The configuration is wrong.
+    Config,
+}
+
+impl Exit {
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::Locked => 75,
+            Self::Superseded => 76,
+            Self::Config => 78,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

@@ -1,0 +1,1 @@
+//! The adapters to the world. They know nothing of the core's state.

@@ -1,0 +1,99 @@
+//! The small traits between the driver and the world, and the handle through which the world asks an instance.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::core::call::{Answer, Call, Failure, LoggedIn, Login};
+use crate::core::durable::Record;
+use crate::core::event::{Request, StoreFault, Verdict};
+use crate::core::ids::{Generation, InstanceName};
+use crate::core::snapshot::Snapshot;
+
+/// Calls to the backend. One for the whole process: token, connections and limits are shared.
+pub trait Backend: Clone + Send + Sync + 'static {
+    /// Makes one call and gives up after `limit`. Dropping the future takes the call back.
+    fn call(&self, call: Call, limit: Duration) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static;
+}
+
+/// The login. The token goes from here to [`Backend`] without passing the core.
+pub trait Authenticator: Clone + Send + Sync + 'static {
+    /// Logs in and, if that succeeds, uses the new token for every call from now on, under this generation.
+    fn login(
+        &self,
+        login: Login,
+        generation: Generation,
+    ) -> impl Future<Output = Result<LoggedIn, Failure>> + Send + 'static;
+}
+
+/// The state on disk. One for the whole process.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Hands over records of one instance, all or none. The order of calls is the order on disk, whenever the futures are
+    /// polled; the future ends once the records are synced, or refused.
+    fn append(
+        &self,
+        instance: &InstanceName,
+        records: Vec<Record>,
+    ) -> impl Future<Output = Result<(), StoreFault>> + Send + 'static;
+}
+
+/// A request and where its verdict goes.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub request: Request,
+    /// Where the verdict goes; a closed one means that nobody waits any more.
+    pub reply: oneshot::Sender<Verdict>,
+}
+
+/// How many requests may wait for an instance's loop. More are refused with 503.
+pub const REQUEST_QUEUE: usize = 256;
+
+/// How the local API and the admin listener speak to one instance.
+#[derive(Debug, Clone)]
+pub struct InstanceHandle {
+    /// Its name in the configuration.
+    pub name: InstanceName,
+    /// Its state after every step.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    requests: mpsc::Sender<Asked>,
+}
+
+/// Why an instance could not be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// Its queue is full.
+    #[error("the agent is busy; try again")]
+    Busy,
+    /// It has ended.
+    #[error("the instance has ended")]
+    Ended,
+}
+
+impl InstanceHandle {
+    /// A handle, and the queue that its instance reads.
+    pub fn new(name: InstanceName, snapshots: watch::Receiver<Arc<Snapshot>>) -> (Self, mpsc::Receiver<Asked>) {
+        let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
+        (Self { name, snapshots, requests }, queue)
+    }
+
+    /// The state now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// Asks, and waits for the verdict.
+    ///
+    /// # Errors
+    /// If the queue is full or the instance has ended; in the latter case the request may have been carried out.
+    pub async fn ask(&self, request: Request) -> Result<Verdict, AskError> {
+        let (reply, verdict) = oneshot::channel();
+        self.requests.try_send(Asked { request, reply }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => AskError::Busy,
+            mpsc::error::TrySendError::Closed(_) => AskError::Ended,
+        })?;
+        verdict.await.map_err(|_gone| AskError::Ended)
+    }
+}

@@ -1,0 +1,1 @@
+//! A RallyHere environment in memory, with faults on demand.

@@ -1,0 +1,1 @@
+//! PURE: the backend's documents, and what its answers mean.

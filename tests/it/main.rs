@@ -1,0 +1,12 @@
+//! The integration tests: one binary.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
+
+mod config;
+mod driver;
+mod http;
+mod local;
+mod process;
+mod simulator;
+mod store;
+mod telemetry;
+mod tidy;
