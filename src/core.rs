@@ -4,17 +4,33 @@
 //! locked or logged. Time, seeds and identities are arguments. `tests/it/tidy.rs` holds this.
 
 pub mod action;
+pub mod agent;
 pub mod auth;
+pub mod backoff;
 pub mod call;
+mod common;
+mod drain;
 pub mod durable;
 pub mod event;
+pub mod game;
+mod heartbeat;
 pub mod ids;
 pub mod instance;
+mod lifecycle;
+pub mod machine;
+mod notifications;
+pub mod outbox;
 pub mod params;
 pub mod phase;
+mod publisher;
+mod session;
 pub mod snapshot;
+mod timers;
 
 pub use action::{Action, Note, Outcome};
+pub use agent::{Agent, Birth};
+pub use auth::{Auth, AuthAction, AuthEvent, AuthView};
 pub use event::{Command, Event};
+pub use machine::Machine;
 pub use phase::{Phase, Trigger};
 pub use snapshot::Snapshot;

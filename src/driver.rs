@@ -1,1 +1,197 @@
 //! The one loop that drives a machine of the core.
+//!
+//! Drain the actions, publish the snapshot, wait for what happens next, hand it in. Performing an action never waits: it
+//! spawns into a set that the loop owns, or puts something into a queue with a bound.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, Id, JoinSet};
+
+use crate::clock;
+use crate::core::auth::AuthView;
+use crate::core::machine::Machine;
+use crate::ports::Asked;
+
+pub mod host;
+pub mod instance;
+pub mod login;
+mod narrate;
+
+/// The loop turns at least this often, so that its pulse tells a hang from idleness.
+const TURN: Duration = Duration::from_secs(5);
+
+/// What a machine's actions mean, and how what happens becomes its events.
+pub trait World<M: Machine> {
+    /// Carries out one action. Never waits.
+    fn perform(&mut self, action: M::Action, tasks: &mut Tasks<M::Event>);
+    /// Shows the machine's state after a step.
+    fn publish(&mut self, snapshot: M::Snapshot);
+    /// A request of the local API came.
+    fn asked(&mut self, asked: Asked) -> Option<M::Event>;
+    /// The login has changed.
+    fn auth(&mut self, view: Arc<AuthView>) -> Option<M::Event>;
+}
+
+/// Where a loop's outside events come from.
+#[derive(Debug)]
+pub struct Inbox<E> {
+    /// Commands of the process.
+    pub commands: mpsc::Receiver<E>,
+    /// Requests of the local API, for an instance.
+    pub asked: Option<mpsc::Receiver<Asked>>,
+    /// The login, for an instance.
+    pub auth: Option<watch::Receiver<Arc<AuthView>>>,
+}
+
+/// When a loop last turned, in milliseconds since it began; for the watchdog.
+#[derive(Debug, Clone)]
+pub struct Pulse {
+    began: Instant,
+    beat: Arc<AtomicU64>,
+}
+
+impl Pulse {
+    /// A loop that begins now.
+    pub fn new() -> Self {
+        Self { began: clock::now(), beat: Arc::new(AtomicU64::new(0)) }
+    }
+
+    fn beat(&self) {
+        let millis = clock::now().saturating_duration_since(self.began).as_millis();
+        self.beat.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long ago the loop turned.
+    pub fn age(&self) -> Duration {
+        let last = self.began + Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        clock::now().saturating_duration_since(last)
+    }
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The work that a loop has begun and not finished. Dropping it takes everything back.
+#[derive(Debug)]
+pub struct Tasks<E> {
+    set: JoinSet<E>,
+    /// What to say if a task is lost to a fault of ours, so that nobody waits for ever.
+    fallbacks: HashMap<Id, E>,
+}
+
+impl<E: Send + 'static> Tasks<E> {
+    fn new() -> Self {
+        Self { set: JoinSet::new(), fallbacks: HashMap::new() }
+    }
+
+    /// Begins something that ends in an event.
+    pub fn spawn(&mut self, work: impl Future<Output = E> + Send + 'static, fallback: E) -> AbortHandle {
+        let handle = self.set.spawn(work);
+        self.fallbacks.insert(handle.id(), fallback);
+        handle
+    }
+
+    /// The next event; never ends while there is nothing to do. Cancel-safe, as `join_next` is.
+    async fn next(&mut self) -> E {
+        loop {
+            match self.set.join_next_with_id().await {
+                Some(Ok((id, event))) => {
+                    self.fallbacks.remove(&id);
+                    return event;
+                }
+                Some(Err(lost)) => {
+                    let fallback = self.fallbacks.remove(&lost.id());
+                    if lost.is_panic() {
+                        tracing::error!(error = %lost, "a task panicked; this is a bug, please report it");
+                        if let Some(event) = fallback {
+                            return event;
+                        }
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// Drives a machine to its end.
+pub async fn drive<M, W>(mut machine: M, mut world: W, mut inbox: Inbox<M::Event>, pulse: Pulse) -> W
+where
+    M: Machine,
+    M::Event: Send + 'static,
+    W: World<M>,
+{
+    let mut tasks = Tasks::new();
+    loop {
+        while let Some(action) = machine.poll_action() {
+            world.perform(action, &mut tasks);
+        }
+        world.publish(machine.snapshot());
+        pulse.beat();
+        if machine.is_over() {
+            break;
+        }
+        let turn = clock::now() + TURN;
+        let wake = machine.poll_timeout().map_or(turn, |deadline| deadline.min(turn));
+        match next(&mut world, &mut tasks, &mut inbox, wake).await {
+            Some(event) => machine.handle_event(event, clock::now()),
+            None => machine.handle_timeout(clock::now()),
+        }
+    }
+    world
+}
+
+/// The one place where a loop waits. Every future here may be dropped at any time without losing anything: `recv` and
+/// `changed` are cancel-safe, and the sleep only wakes us (the machine compares its deadlines with the clock itself).
+async fn next<M, W>(
+    world: &mut W,
+    tasks: &mut Tasks<M::Event>,
+    inbox: &mut Inbox<M::Event>,
+    wake: Instant,
+) -> Option<M::Event>
+where
+    M: Machine,
+    M::Event: Send + 'static,
+    W: World<M>,
+{
+    tokio::select! {
+        biased;
+        // 1. What we began has ended: it frees what it held.
+        event = tasks.next() => Some(event),
+        // 2. The owner of the process: signals.
+        Some(command) = inbox.commands.recv() => Some(command),
+        // 3. The login: calls may wait for it.
+        view = changed(&mut inbox.auth) => world.auth(view),
+        // 4. Local clients, who can wait.
+        asked = received(&mut inbox.asked) => world.asked(asked),
+        // 5. Time. Last, because every event looks at the deadlines too.
+        () = clock::sleep_until(Some(wake)) => None,
+    }
+}
+
+async fn changed(auth: &mut Option<watch::Receiver<Arc<AuthView>>>) -> Arc<AuthView> {
+    if let Some(receiver) = auth
+        && receiver.changed().await.is_ok()
+    {
+        return Arc::clone(&receiver.borrow_and_update());
+    }
+    // The login is over: the process ends, and our own end is on its way as a command.
+    std::future::pending().await
+}
+
+async fn received(asked: &mut Option<mpsc::Receiver<Asked>>) -> Asked {
+    if let Some(receiver) = asked
+        && let Some(asked) = receiver.recv().await
+    {
+        return asked;
+    }
+    std::future::pending().await
+}

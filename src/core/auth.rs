@@ -1,8 +1,38 @@
-//! The login of the process: one machine for all instances.
+//! The login of the process: one machine for all instances, one login in flight.
+//!
+//! ```text
+//!   None ──► LoggingIn ──► Valid ──► Refreshing ──► Valid
+//!    ▲           │           │            │
+//!    └─ failed ──┤           └─ rejected ─┴──► LoggingIn
+//!                └─ refused ──► Denied ── later, or on a new secret ──► LoggingIn
+//! ```
 
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
-use super::ids::Generation;
+use fastrand::Rng;
+
+use super::backoff::{Policy, Retry};
+use super::call::{CallKind, Failure, FailureKind, LoggedIn, Login};
+use super::ids::{CallId, Counter, Generation};
+use super::machine::Machine;
+
+/// After a login that failed for now (backend.md, "Numbers").
+const FAILED: Policy = Policy::secs(15, 60);
+/// A refused login is tried again after this, plus up to [`DENIED_JITTER`], for [`DENIED_SOON_FOR`].
+const DENIED_SOON: Duration = Duration::from_secs(60);
+const DENIED_JITTER: Duration = Duration::from_secs(15);
+const DENIED_SOON_FOR: Duration = Duration::from_secs(600);
+/// Later, every 5 to 15 minutes (design.md section 8).
+const DENIED_LATE: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(900));
+/// A token rejected so soon after its login is not an expiry: doing that twice in a row would be a storm.
+const TOO_FRESH: Duration = Duration::from_secs(10);
+/// No refresh comes sooner than this, however short the lifetime.
+const REFRESH_FLOOR: Duration = Duration::from_secs(1);
+/// A refresh happens at a random point of this part of the lifetime (backend.md, trap 2).
+const REFRESH_AT: (f64, f64) = (0.6, 0.9);
+/// A lifetime beyond this is not believed; the token is refreshed all the same.
+const LIFETIME_CAP: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The login, seen from the instances and from outside. It never holds a secret.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,3 +90,278 @@ impl Default for AuthView {
         Self { state: AuthState::None, generation: None, detail: None, retry_at: None, attempts: 0 }
     }
 }
+
+/// What can happen to the login.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AuthEvent {
+    /// A login came back.
+    Answered {
+        /// Which.
+        id: CallId,
+        /// How.
+        result: Result<LoggedIn, Failure>,
+    },
+    /// The backend refused the token of this generation for an authentication reason.
+    Rejected(Generation),
+    /// A secret changed, or the operator asked: what was refused may be tried at once.
+    Reloaded,
+    /// The process ends: no login any more.
+    Stop,
+}
+
+/// What the login wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AuthAction {
+    /// Log in; the token, if one comes, belongs to this generation.
+    Login {
+        /// Answered by exactly one `Answered` with this id.
+        id: CallId,
+        /// Which way.
+        login: Login,
+        /// The generation of what comes.
+        generation: Generation,
+    },
+    /// Tell the operator that a login failed.
+    Failed {
+        /// How.
+        failure: Failure,
+        /// Whether the credentials were refused.
+        denied: bool,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// Tell the operator that a login succeeded.
+    Succeeded {
+        /// How long the token lives, if known.
+        lifetime: Option<Duration>,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Token {
+    generation: Generation,
+    fresh_until: Instant,
+    can_refresh: bool,
+}
+
+/// The machine. See the module's drawing.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    rng: Rng,
+    ids: Counter,
+    actions: VecDeque<AuthAction>,
+    token: Option<Token>,
+    in_flight: Option<(CallId, Login, Generation)>,
+    newest: Generation,
+    failed: Retry,
+    /// When the next login is wanted; `None` while a token is good and its lifetime unknown.
+    due: Option<Instant>,
+    denied_since: Option<Instant>,
+    /// The last token was rejected while it was new.
+    was_fresh: bool,
+    detail: Option<String>,
+    attempts: u64,
+    stopped: bool,
+}
+
+impl Auth {
+    /// A login that begins at once.
+    pub fn new(seed: u64, now: Instant) -> Self {
+        let mut auth = Self {
+            rng: Rng::with_seed(seed),
+            ids: Counter::default(),
+            actions: VecDeque::new(),
+            token: None,
+            in_flight: None,
+            newest: Generation::default(),
+            failed: Retry::new(FAILED),
+            due: Some(now),
+            denied_since: None,
+            was_fresh: false,
+            detail: None,
+            attempts: 0,
+            stopped: false,
+        };
+        auth.handle_timeout(now);
+        auth
+    }
+
+    fn login(&mut self, login: Login) {
+        let id = self.ids.call();
+        self.newest = Generation(self.newest.0 + 1);
+        self.attempts += 1;
+        self.due = None;
+        self.in_flight = Some((id.clone(), login, self.newest));
+        self.actions.push_back(AuthAction::Login { id, login, generation: self.newest });
+    }
+
+    fn succeeded(&mut self, logged_in: &LoggedIn, generation: Generation, now: Instant) {
+        let lifetime = logged_in.lifetime.map(|lifetime| lifetime.min(LIFETIME_CAP));
+        let refresh_at = lifetime.map(|lifetime| {
+            let part = REFRESH_AT.0 + (REFRESH_AT.1 - REFRESH_AT.0) * self.rng.f64();
+            // A lifetime of nothing would be a login storm.
+            now + lifetime.mul_f64(part).max(REFRESH_FLOOR)
+        });
+        let fresh_until = now + lifetime.map_or(TOO_FRESH, |lifetime| (lifetime / 2).min(TOO_FRESH));
+        self.token = Some(Token { generation, fresh_until, can_refresh: logged_in.can_refresh });
+        self.due = refresh_at;
+        self.failed.reset();
+        self.denied_since = None;
+        self.detail = None;
+        self.actions.push_back(AuthAction::Succeeded { lifetime });
+    }
+
+    fn not_succeeded(&mut self, failure: Failure, login: Login, now: Instant) {
+        let denied = is_permanent(&failure);
+        if denied && login == Login::Refresh {
+            // The refresh token has had its day; the credentials have not been asked yet.
+            if let Some(token) = &mut self.token {
+                token.can_refresh = false;
+            }
+            self.login(Login::Fresh);
+            return;
+        }
+        let retry_in = if denied {
+            let since = *self.denied_since.get_or_insert(now);
+            let wait = if now.saturating_duration_since(since) < DENIED_SOON_FOR {
+                DENIED_SOON + DENIED_JITTER.mul_f64(self.rng.f64())
+            } else {
+                DENIED_LATE.0 + (DENIED_LATE.1 - DENIED_LATE.0).mul_f64(self.rng.f64())
+            };
+            wait.max(failure.retry_after.unwrap_or_default())
+        } else {
+            self.failed.failed(now, &mut self.rng, failure.retry_after)
+        };
+        self.due = Some(now + retry_in);
+        self.detail = Some(words(&failure, denied));
+        self.actions.push_back(AuthAction::Failed { failure, denied, retry_in });
+    }
+
+    fn rejected(&mut self, generation: Generation, now: Instant) {
+        let Some(token) = self.token.take_if(|token| token.generation == generation) else {
+            // An older token: the newer one is there or on its way already.
+            return;
+        };
+        if self.in_flight.is_some() {
+            return;
+        }
+        // One rejection of a new token may be bad luck; a second one in a row is a loop that must be slow.
+        let futile = self.was_fresh && now < token.fresh_until;
+        self.was_fresh = now < token.fresh_until;
+        if futile {
+            let wait = self.failed.failed(now, &mut self.rng, None).max(TOO_FRESH);
+            self.due = Some(now + wait);
+            self.detail =
+                Some("the backend rejects tokens that it has just given; is a clock of its hosts wrong?".to_owned());
+        } else {
+            self.login(if token.can_refresh { Login::Refresh } else { Login::Fresh });
+        }
+    }
+
+    fn view(&self) -> AuthView {
+        let state = match (&self.token, &self.in_flight) {
+            (Some(_), Some(_)) => AuthState::Refreshing,
+            (Some(_), None) => AuthState::Valid,
+            (None, Some(_)) => AuthState::LoggingIn,
+            (None, None) if self.denied_since.is_some() => AuthState::Denied,
+            (None, None) => AuthState::None,
+        };
+        let waiting = self.token.is_none() || self.detail.is_some();
+        AuthView {
+            state,
+            generation: self.token.as_ref().map(|token| token.generation),
+            detail: self.detail.clone(),
+            retry_at: if waiting { self.due } else { None },
+            attempts: self.attempts,
+        }
+    }
+}
+
+impl Machine for Auth {
+    type Event = AuthEvent;
+    type Action = AuthAction;
+    type Snapshot = AuthView;
+
+    fn handle_event(&mut self, event: AuthEvent, now: Instant) {
+        if self.stopped {
+            return;
+        }
+        match event {
+            AuthEvent::Answered { id, result } => {
+                let Some((_, login, generation)) = self.in_flight.take_if(|(wanted, _, _)| *wanted == id) else {
+                    return;
+                };
+                match result {
+                    Ok(logged_in) => self.succeeded(&logged_in, generation, now),
+                    Err(failure) => self.not_succeeded(failure, login, now),
+                }
+            }
+            AuthEvent::Rejected(generation) => self.rejected(generation, now),
+            AuthEvent::Reloaded => {
+                if self.in_flight.is_none() && (self.token.is_none() || self.detail.is_some()) {
+                    self.denied_since = None;
+                    self.failed.reset();
+                    self.login(Login::Fresh);
+                }
+            }
+            AuthEvent::Stop => {
+                self.stopped = true;
+                self.actions.clear();
+            }
+        }
+        self.handle_timeout(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if !self.stopped && self.in_flight.is_none() && self.due.is_some_and(|due| due <= now) {
+            let can_refresh = self.token.as_ref().is_some_and(|token| token.can_refresh);
+            self.login(if can_refresh { Login::Refresh } else { Login::Fresh });
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<AuthAction> {
+        self.actions.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if self.stopped || self.in_flight.is_some() { None } else { self.due }
+    }
+
+    fn snapshot(&self) -> AuthView {
+        self.view()
+    }
+
+    fn is_over(&self) -> bool {
+        self.stopped
+    }
+}
+
+/// Whether trying again soon is useless: the credentials or their rights are wrong (backend.md, trap 2).
+fn is_permanent(failure: &Failure) -> bool {
+    match failure.kind {
+        FailureKind::Unauthorised | FailureKind::Forbidden | FailureKind::Rejected | FailureKind::Unsupported => {
+            failure.code.as_deref() != Some("internal_error")
+        }
+        FailureKind::Unreachable
+        | FailureKind::Cut
+        | FailureKind::TimedOut
+        | FailureKind::NoToken
+        | FailureKind::NotFound
+        | FailureKind::Conflict
+        | FailureKind::Throttled
+        | FailureKind::Server
+        | FailureKind::Redirected
+        | FailureKind::Malformed => false,
+    }
+}
+
+fn words(failure: &Failure, denied: bool) -> String {
+    if denied {
+        format!("{} refused: {failure}; check auth.client_id and its secret, then reload", CallKind::Login)
+    } else {
+        format!("{} failed: {failure}", CallKind::Login)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -305,6 +305,8 @@ pub struct Page {
     pub notifications: Vec<Arc<Notification>>,
     /// How many entries were not usable (no id, wrong type): counted, never a reason to stop.
     pub unusable: u32,
+    /// The newest id of the page, also where that entry was not usable: the cursor must be able to move past it.
+    pub last_id: Option<NotificationId>,
 }
 
 /// The sort of a failure, decided by `wire` and the adapter; what it means is the core's business.

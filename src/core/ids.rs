@@ -56,6 +56,11 @@ macro_rules! identifier {
                 checked(text, Self::LIMIT).map(Self)
             }
 
+            /// A UUID as an identifier: 36 characters, which fits every limit here.
+            pub fn from_uuid(id: uuid::Uuid) -> Self {
+                Self(Arc::from(id.hyphenated().to_string()))
+            }
+
             /// The text, byte for byte as it was given.
             pub fn as_str(&self) -> &str {
                 &self.0

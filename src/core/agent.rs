@@ -1,0 +1,322 @@
+//! One instance: its regions, and the order in which they act.
+//!
+//! **Architecture invariant:** one `handle_*`, then every action drained, then [`Machine::poll_timeout`], then wait. Inside, an
+//! event goes to one region, and then all regions are brought up to date until the phase stands still. They are
+//! level-triggered: bringing one up to date twice does nothing twice.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::action::{Action, Note};
+use super::common::{Common, Region};
+use super::drain::Drain;
+use super::durable::{Content, Durable};
+use super::event::{Command, Denied, Event, Granted, Request, StoreFault};
+use super::game::{self, Game};
+use super::heartbeat::Heartbeat;
+use super::ids::{CallId, InstanceId, RequestId, Ticket};
+use super::lifecycle::{Lifecycle, Regions};
+use super::machine::Machine;
+use super::notifications::Notifications;
+use super::outbox::Outbox;
+use super::params::Params;
+use super::phase;
+use super::publisher::Publisher;
+use super::session::SessionReader;
+use super::snapshot::{HealthView, InstanceView, Snapshot};
+use super::timers::earliest;
+use crate::core::call::{Answer, Failure, FailureKind, SessionEvent};
+
+/// With nothing else to wait for, the machine looks around this often: nothing can hang for ever.
+const IDLE: Duration = Duration::from_secs(60);
+/// No chain of transitions is longer than a life.
+const STEPS: usize = 16;
+
+/// What an agent is born with besides its settings.
+#[derive(Debug, Clone)]
+pub struct Birth {
+    /// What the store remembers of this instance.
+    pub durable: Durable,
+    /// The id of a self-registered instance that has none yet.
+    pub fresh_id: InstanceId,
+    /// Where all randomness comes from: the same seed and the same events give the same actions.
+    pub seed: u64,
+    /// The wall clock.
+    pub wall: Timestamp,
+}
+
+/// The core of one instance.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    common: Common,
+    lifecycle: Lifecycle,
+    reader: SessionReader,
+    publisher: Publisher,
+    heartbeat: Heartbeat,
+    notifications: Notifications,
+    outbox: Outbox,
+    game: Game,
+    drain: Drain,
+}
+
+impl Agent {
+    /// An instance at the beginning of its life, or taken up again where the store remembers one.
+    pub fn new(params: Params, birth: Birth, now: Instant) -> Self {
+        let mut durable = birth.durable;
+        durable.forget_keys(birth.wall);
+        let cadence = durable.cadence_millis.map_or(params.default_cadence, Duration::from_millis);
+        let common = Common::new(params, durable, birth.seed, birth.wall, now);
+        let mut agent = Self {
+            lifecycle: Lifecycle::new(birth.fresh_id),
+            reader: SessionReader::new(now),
+            publisher: Publisher::new(),
+            heartbeat: Heartbeat::new(cadence),
+            notifications: Notifications::new(&common),
+            outbox: Outbox::new(&common),
+            game: Game::new(now),
+            drain: Drain::default(),
+            common,
+        };
+        agent.settle();
+        agent
+    }
+
+    fn answered(&mut self, id: &CallId, result: Result<Answer, Failure>) {
+        let Some(region) = self.common.answered(id) else { return };
+        if let Err(failure) = &result
+            && failure.kind == FailureKind::Unauthorised
+        {
+            self.common.token_refused(failure.token);
+        }
+        let common = &mut self.common;
+        match region {
+            Region::Lifecycle => self.lifecycle.handle_answer(common, &mut self.publisher, id, result),
+            Region::Session => {
+                if let Some(sighting) = self.reader.handle_answer(common, id, result) {
+                    self.lifecycle.handle_sighting(common, &mut self.reader, &sighting);
+                }
+            }
+            Region::Publisher => {
+                if let Some(published) = self.publisher.handle_answer(common, id, result) {
+                    self.lifecycle.handle_published(common, &mut self.reader, published);
+                }
+            }
+            Region::Heartbeat => self.heartbeat.handle_answer(common, id, result),
+            Region::Notifications => self.notifications.handle_answer(common, id, result),
+            Region::Outbox => self.outbox.handle_answer(common, id, result),
+        }
+    }
+
+    fn stored(&mut self, ticket: &Ticket, result: Result<(), StoreFault>) {
+        self.common.store.fault = result.err();
+        if result.is_err() {
+            self.common.store.faults += 1;
+        }
+        self.lifecycle.handle_stored(ticket);
+        self.notifications.handle_stored(&mut self.common, ticket);
+        self.outbox.handle_stored(&mut self.common, ticket, result);
+        self.common.stored(ticket);
+    }
+
+    fn request(&mut self, id: RequestId, request: Request) {
+        let wall = self.common.wall();
+        match request {
+            Request::Ready(said) => self.says(id, said, true),
+            Request::Instance(said) => self.says(id, said, false),
+            Request::Health { status, reason } => {
+                self.game.says_health(&self.common, status, reason);
+                self.common.reply(id, Ok(Granted::Done));
+            }
+            Request::Fubar { error, key } => {
+                let content = game::fubar(&self.common, error);
+                self.offer(id, content, key, wall);
+            }
+            Request::Event { event_code, description, custom_data } => {
+                let event = SessionEvent { event_code, timestamp: wall, description, custom_data };
+                self.offer(id, Content::Event(event), None, wall);
+            }
+            Request::Ack(through) => self.notifications.acknowledge(&mut self.common, id, through),
+            Request::Drain { reason } => {
+                self.drain.want(reason.unwrap_or_else(|| "asked through the local API".to_owned()));
+                self.common.reply(id, Ok(Granted::Draining));
+            }
+            Request::Shutdown { reason } => {
+                self.drain.want(reason.unwrap_or_else(|| "the game is done".to_owned()));
+                self.drain.game_is_done();
+                self.common.reply(id, Ok(Granted::Draining));
+            }
+            Request::ClientSeen => {
+                self.game.client_seen = true;
+                self.common.reply(id, Ok(Granted::Done));
+            }
+        }
+    }
+
+    fn says(&mut self, id: RequestId, said: super::event::Said, ready: bool) {
+        match Game::says(&mut self.common, said, ready) {
+            Ok(Some(ticket)) => self.common.reply_after(ticket, id, Ok(Granted::Done)),
+            Ok(None) => self.common.reply(id, Ok(Granted::Done)),
+            Err(denied) => self.common.reply(id, Err(denied)),
+        }
+    }
+
+    fn offer(&mut self, id: RequestId, content: Content, key: Option<String>, wall: Timestamp) {
+        if self.common.phase.outcome().is_some() {
+            let phase = self.common.phase.as_str();
+            self.common.reply(id, Err(Denied::Phase(format!("the instance is {phase}: nothing is sent any more"))));
+            return;
+        }
+        self.outbox.offer(&mut self.common, Some(id), content, key, wall);
+    }
+
+    fn reloaded(&mut self) {
+        self.lifecycle.reloaded();
+        self.reader.reloaded(self.common.now);
+        self.publisher.reloaded();
+        self.heartbeat.reloaded();
+        self.notifications.reloaded();
+        self.outbox.reloaded();
+    }
+
+    /// Brings every region up to date until the phase stands still.
+    fn settle(&mut self) {
+        for _ in 0..STEPS {
+            for content in self.game.advance(&mut self.common) {
+                let wall = self.common.wall();
+                self.outbox.offer(&mut self.common, None, content, None, wall);
+            }
+            if !self.step() {
+                break;
+            }
+        }
+        if self.common.phase.outcome().is_none() {
+            let wish = self.lifecycle.wish(&self.common);
+            self.publisher.wish(wish);
+            if self.publisher.wants_sighting(&self.common) {
+                self.reader.look(self.common.now);
+            }
+            self.reader.advance(&mut self.common);
+            self.publisher.advance(&mut self.common);
+            let verdict = self.game.verdict();
+            self.heartbeat.advance(&mut self.common, verdict);
+            self.outbox.advance(&mut self.common);
+            self.notifications.advance(&mut self.common);
+        }
+        self.notifications.refresh(&self.common);
+    }
+
+    /// One step of the life cycle; says whether the phase changed.
+    fn step(&mut self) -> bool {
+        let mut regions = Regions {
+            game: &mut self.game,
+            drain: &mut self.drain,
+            reader: &mut self.reader,
+            publisher: &mut self.publisher,
+            outbox: &self.outbox,
+        };
+        let Some((trigger, why)) = self.lifecycle.advance(&mut self.common, &mut regions) else { return false };
+        let from = self.common.phase;
+        let Some(to) = phase::next(from, trigger) else { return false };
+        self.common.phase = to;
+        self.common.phase_since = self.common.now;
+        self.common.note(Note::Phase { from, to, trigger, why });
+        self.lifecycle.entered(&mut self.common, &mut regions);
+        if let Some(outcome) = to.outcome() {
+            self.common.act(Action::Exit(outcome));
+        }
+        true
+    }
+}
+
+impl Machine for Agent {
+    type Event = Event;
+    type Action = Action;
+    type Snapshot = Snapshot;
+
+    fn handle_event(&mut self, event: Event, now: Instant) {
+        self.common.now = self.common.now.max(now);
+        if self.common.phase.outcome().is_some() {
+            return;
+        }
+        match event {
+            Event::Answered { id, result } => self.answered(&id, result),
+            Event::Auth(view) => self.common.auth = view,
+            Event::Stored { ticket, result } => self.stored(&ticket, result),
+            Event::Request { id, request, wall } => {
+                self.common.set_wall(wall);
+                self.request(id, request);
+            }
+            Event::Command(Command::Drain { reason }) => self.drain.want(reason),
+            Event::Command(Command::Reloaded) => self.reloaded(),
+        }
+        self.settle();
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.common.now = self.common.now.max(now);
+        if self.common.phase.outcome().is_none() {
+            self.settle();
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<Action> {
+        self.common.poll_action()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if self.common.phase.outcome().is_some() {
+            return None;
+        }
+        let common = &self.common;
+        earliest([
+            Some(common.now + IDLE),
+            self.lifecycle.poll_timeout(common),
+            self.reader.poll_timeout(common),
+            self.publisher.poll_timeout(common),
+            self.heartbeat.poll_timeout(common, self.game.verdict()),
+            self.outbox.poll_timeout(common),
+            self.notifications.poll_timeout(common),
+            self.game.poll_timeout(common),
+            self.drain.poll_timeout(common.now),
+        ])
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let common = &self.common;
+        Snapshot {
+            name: common.params.name.clone(),
+            phase: common.phase,
+            phase_since: common.phase_since,
+            ready: Game::is_ready(common),
+            auth: Arc::clone(&common.auth),
+            health: HealthView {
+                verdict: self.game.verdict(),
+                reason: self.game.reason(),
+                cadence: self.heartbeat.cadence(),
+                last_sent: self.heartbeat.last_sent(),
+                last_answer: self.heartbeat.last_answer(),
+            },
+            notifications: self.notifications.view(common),
+            outbox: self.outbox.view(common),
+            store: common.store.clone(),
+            session: common.session.clone(),
+            instance: InstanceView {
+                session_id: common.session_id().cloned(),
+                instance_id: common.instance_id().cloned(),
+                allocation_id: common.allocation_id().cloned(),
+                join_status: self.publisher.taken().map(|taken| taken.join_status.clone()),
+                join_params: Game::join_params(common, &common.durable.said),
+                version: common.durable.said.version.clone().or_else(|| common.params.version.clone()),
+            },
+            drain: self.drain.view(),
+            outcome: common.phase.outcome(),
+            counters: common.counters.clone(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.common.phase.outcome().is_some()
+    }
+}

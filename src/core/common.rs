@@ -1,0 +1,232 @@
+//! What the regions of one instance share: who we are, the phase, the login, what is remembered, and the tray of actions.
+//!
+//! **Architecture invariant:** a region never reaches into another. It reads this, and writes only through the methods here.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use jiff::Timestamp;
+
+use super::action::{Action, Note};
+use super::auth::AuthView;
+use super::call::{Call, CallKind, Failure, FailureKind};
+use super::durable::{Durable, Record};
+use super::event::Verdict;
+use super::ids::{AllocationId, CallId, Counter, Generation, InstanceId, RequestId, SessionId, Ticket};
+use super::params::Params;
+use super::phase::Phase;
+use super::snapshot::{Counters, SessionView, StoreView};
+
+/// Longest wait for an answer to a call that has no rule of its own (backend.md, "Numbers").
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(8);
+
+/// Which region waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Region {
+    Lifecycle,
+    Session,
+    Publisher,
+    Heartbeat,
+    Notifications,
+    Outbox,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(super) struct Common {
+    pub(super) params: Params,
+    pub(super) now: Instant,
+    /// A wall time that came from outside, and when.
+    wall: (Timestamp, Instant),
+    pub(super) rng: Rng,
+    pub(super) phase: Phase,
+    pub(super) phase_since: Instant,
+    pub(super) auth: Arc<AuthView>,
+    /// The newest token that the backend refused: nothing is sent with it any more.
+    rejected: Option<Generation>,
+    /// What is remembered: also the working state of inbox, outbox and cursor.
+    pub(super) durable: Durable,
+    /// Changes whenever the inbox does, so that its copy for readers is made only then.
+    pub(super) inbox_version: u64,
+    pub(super) session: Option<SessionView>,
+    /// When the backend last showed us as the host (a GET, or the answer to a write).
+    pub(super) confirmed: Option<Instant>,
+    /// When the backend last answered a write of ours: what was read before that is old.
+    pub(super) written: Option<Instant>,
+    /// Somebody wants the session to be read now.
+    pub(super) look: bool,
+    pub(super) store: StoreView,
+    pub(super) counters: Counters,
+    /// Calls in flight and who waits for them.
+    owners: BTreeMap<CallId, Region>,
+    /// Replies that wait for the store.
+    replies: BTreeMap<Ticket, (RequestId, Verdict)>,
+    ids: Counter,
+    actions: VecDeque<Action>,
+}
+
+impl Common {
+    pub(super) fn new(params: Params, durable: Durable, seed: u64, wall: Timestamp, now: Instant) -> Self {
+        Self {
+            params,
+            now,
+            wall: (wall, now),
+            rng: Rng::with_seed(seed),
+            phase: Phase::Resolving,
+            phase_since: now,
+            auth: Arc::new(AuthView::default()),
+            rejected: None,
+            durable,
+            inbox_version: 0,
+            session: None,
+            confirmed: None,
+            written: None,
+            look: false,
+            store: StoreView::default(),
+            counters: Counters::default(),
+            owners: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            ids: Counter::default(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// The wall clock came with an event.
+    pub(super) fn set_wall(&mut self, wall: Timestamp) {
+        self.wall = (wall, self.now);
+    }
+
+    /// The wall clock now, as far as events have told.
+    pub(super) fn wall(&self) -> Timestamp {
+        let (wall, at) = self.wall;
+        wall.checked_add(self.now.saturating_duration_since(at)).unwrap_or(wall)
+    }
+
+    /// The session, once found.
+    pub(super) fn session_id(&self) -> Option<&SessionId> {
+        self.durable.session.as_ref()
+    }
+
+    /// Our instance id, once known.
+    pub(super) fn instance_id(&self) -> Option<&InstanceId> {
+        self.durable.instance.as_ref()
+    }
+
+    /// The fence, for an allocated instance.
+    pub(super) fn allocation_id(&self) -> Option<&AllocationId> {
+        self.durable.allocation.as_ref()
+    }
+
+    /// Whether a call may be sent: there is a token that nobody has refused yet.
+    pub(super) fn may_send(&self) -> bool {
+        self.auth.state.has_token() && self.auth.generation.is_some_and(|generation| self.rejected < Some(generation))
+    }
+
+    /// Sends a call. Its answer goes to the region.
+    ///
+    /// **Architecture invariant:** nothing is sent once the instance is over, whatever a region may think.
+    pub(super) fn send(&mut self, region: Region, call: Call, limit: Duration) -> CallId {
+        let id = self.ids.call();
+        self.owners.insert(id.clone(), region);
+        self.actions.push_back(Action::Send { id: id.clone(), call, limit });
+        id
+    }
+
+    /// Takes a call back.
+    pub(super) fn cancel(&mut self, id: CallId) {
+        if self.owners.remove(&id).is_some() {
+            self.actions.push_back(Action::Cancel(id));
+        }
+    }
+
+    /// Takes all calls back: nothing is waited for any more.
+    pub(super) fn cancel_all(&mut self) {
+        for (id, _) in std::mem::take(&mut self.owners) {
+            self.actions.push_back(Action::Cancel(id));
+        }
+    }
+
+    /// Whose answer this is; `None` for one that nobody waits for.
+    pub(super) fn answered(&mut self, id: &CallId) -> Option<Region> {
+        self.owners.remove(id)
+    }
+
+    /// Tells the login that a token was refused, once per token.
+    pub(super) fn token_refused(&mut self, generation: Option<Generation>) {
+        let Some(generation) = generation.or(self.auth.generation) else { return };
+        if self.rejected < Some(generation) {
+            self.rejected = Some(generation);
+            self.actions.push_back(Action::TokenRejected(generation));
+        }
+    }
+
+    /// Counts a failed call and tells the operator.
+    pub(super) fn call_failed(&mut self, kind: CallKind, failure: &Failure, retry_in: Option<Duration>) {
+        self.counters.calls_failed += 1;
+        if failure.kind != FailureKind::Unauthorised && failure.kind != FailureKind::NoToken {
+            self.note(Note::CallFailed { kind, failure: failure.clone(), retry_in });
+        }
+    }
+
+    /// Remembers facts: from now on in memory, on disk as soon as the disk lets us.
+    pub(super) fn remember(&mut self, records: Vec<Record>) -> Ticket {
+        for record in &records {
+            self.apply(record);
+        }
+        self.store(records)
+    }
+
+    /// Writes facts that count only once they are on disk; the caller applies them then.
+    pub(super) fn store(&mut self, records: Vec<Record>) -> Ticket {
+        let ticket = self.ids.ticket();
+        self.actions.push_back(Action::Store { ticket: ticket.clone(), records });
+        ticket
+    }
+
+    /// Applies a fact to the working state.
+    pub(super) fn apply(&mut self, record: &Record) {
+        self.durable.apply(record);
+        if matches!(record, Record::Page { .. } | Record::Acked { .. } | Record::Identity { .. }) {
+            self.inbox_version += 1;
+        }
+    }
+
+    /// Answers a request of the local API.
+    pub(super) fn reply(&mut self, id: RequestId, verdict: Verdict) {
+        self.actions.push_back(Action::Reply { id, verdict });
+    }
+
+    /// Answers a request once the store has finished with a batch, however that went: what was said is in force, and the
+    /// store writes it when it can.
+    pub(super) fn reply_after(&mut self, ticket: Ticket, id: RequestId, verdict: Verdict) {
+        self.replies.insert(ticket, (id, verdict));
+    }
+
+    /// The store has finished with a batch.
+    pub(super) fn stored(&mut self, ticket: &Ticket) {
+        if let Some((id, verdict)) = self.replies.remove(ticket) {
+            self.reply(id, verdict);
+        }
+    }
+
+    /// Tells the operator something.
+    pub(super) fn note(&mut self, note: Note) {
+        self.actions.push_back(Action::Note(note));
+    }
+
+    /// Any other action.
+    pub(super) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(super) fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// A moment up to a tenth before or after `period` from now.
+    pub(super) fn about(&mut self, period: Duration) -> Instant {
+        self.now + period.mul_f64(0.9 + 0.2 * self.rng.f64())
+    }
+}

@@ -1,0 +1,69 @@
+//! Whose instance is it that the session shows?
+
+use super::{Common, InstanceId, InstanceInfo, JoinStatus};
+use crate::core::instance::Session;
+
+/// What a sighting of the session means for us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// No instance.
+    Free,
+    /// Ours.
+    Ours {
+        /// As the backend shows it.
+        status: JoinStatus,
+    },
+    /// The allocation is not bound to it yet.
+    NotBound,
+    /// Somebody else's; why we think so.
+    Foreign(String),
+    /// There is no such session any more: the backend said so itself.
+    SessionGone,
+}
+
+/// Our id, if we have one: remembered, or configured.
+pub(super) fn own_id(common: &Common) -> Option<&InstanceId> {
+    common.instance_id().or(common.params.instance_id.as_ref())
+}
+
+/// Whether an instance is somebody else's, and why.
+pub(super) fn foreign(common: &Common, shown: &InstanceInfo) -> Option<String> {
+    let fence = common.allocation_id().or_else(|| common.params.target.allocation());
+    if let (Some(ours), Some(theirs)) = (fence, &shown.allocation_id)
+        && ours != theirs
+    {
+        return Some(format!("the session's instance has allocation {theirs}, ours is {ours}"));
+    }
+    match (own_id(common), &shown.instance_id) {
+        (Some(ours), Some(theirs)) if ours != theirs => {
+            Some(format!("the session's instance is {theirs}, ours is {ours}"))
+        }
+        // We have no id yet and no fence: whoever is there, it is not us.
+        (None, Some(theirs)) if fence.is_none() => Some(format!("the session's instance is {theirs}, not ours")),
+        (None, None) if fence.is_none() => Some("the session has an instance already, not ours".to_owned()),
+        (Some(_) | None, Some(_) | None) => None,
+    }
+}
+
+/// Judges a session.
+pub(super) fn judge(common: &Common, session: &Session) -> Standing {
+    let Some(shown) = &session.instance else {
+        let waits = common.params.target.allocation().is_some() && !common.durable.attached;
+        return if waits { Standing::NotBound } else { Standing::Free };
+    };
+    if let Some(why) = foreign(common, shown) {
+        return Standing::Foreign(why);
+    }
+    if common.params.target.allocation().is_some() && (shown.allocation_id.is_none() || shown.instance_id.is_none()) {
+        // Half-made: the provider is still at work, or the backend shows us less than it knows.
+        return if own_id(common).is_some() && shown.instance_id.is_some() {
+            Standing::Ours { status: shown.join_status.clone() }
+        } else {
+            Standing::NotBound
+        };
+    }
+    if shown.instance_id.is_none() {
+        return Standing::NotBound;
+    }
+    Standing::Ours { status: shown.join_status.clone() }
+}

@@ -1,0 +1,264 @@
+//! Reading the session: first to find it, then to see whether it is still ours.
+//!
+//! Every 60 s with If-None-Match, which also keeps the session alive (backend.md, trap 6), and at once when a
+//! notification or a strange answer says that something changed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::action::Note;
+use super::backoff::{Policy, Retry};
+use super::call::{Answer, Call, CallKind, Failure, FailureKind};
+use super::common::{CALL_LIMIT, Common, Region};
+use super::ids::CallId;
+use super::phase::Phase;
+use super::snapshot::SessionView;
+use super::timers::{earlier, earliest};
+
+/// How often the session is read while nothing hints at a change.
+const PERIOD: Duration = Duration::from_secs(60);
+/// Hints do not make us read more often than this.
+const HINT_GAP: Duration = Duration::from_secs(1);
+/// While the session is looked for: once a second at first (backend.md, "How a server gets allocated").
+const NOT_BOUND: Duration = Duration::from_secs(1);
+const NOT_BOUND_TRIES: u32 = 10;
+const FAILED: Policy = Policy::secs(2, 30);
+/// While the instance is being closed there is little time.
+const CLOSING: Policy = Policy::millis(250, 1000);
+const FORBIDDEN: Policy = Policy::secs(60, 900);
+
+/// What a look at the session gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sighting {
+    /// The session is as [`Common::session`] has it now.
+    Seen,
+    /// The session is gone: the backend said so itself.
+    Gone,
+}
+
+/// The machine that reads the session.
+#[derive(Debug, Clone)]
+pub(super) struct SessionReader {
+    in_flight: Option<CallId>,
+    /// Somebody asked for a look after the one in flight had begun.
+    again: bool,
+    due: Option<Instant>,
+    /// When the last look began.
+    last: Option<Instant>,
+    misses: u32,
+    retry: Retry,
+    forbidden: Retry,
+}
+
+impl SessionReader {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            in_flight: None,
+            again: false,
+            due: Some(now),
+            last: None,
+            misses: 0,
+            retry: Retry::new(FAILED),
+            forbidden: Retry::new(FORBIDDEN),
+        }
+    }
+
+    /// The login changed or a secret was read again: what was forbidden may be tried.
+    pub(super) fn reloaded(&mut self, now: Instant) {
+        if self.forbidden.failures() > 0 {
+            self.forbidden.reset();
+            self.due = Some(now);
+        }
+    }
+
+    /// Wants a look that begins after this call, without the gap between hints.
+    pub(super) fn look(&mut self, now: Instant) {
+        if self.in_flight.is_some() {
+            self.again = true;
+        } else if self.retry.failures() == 0 && self.forbidden.failures() == 0 {
+            self.due = Some(now);
+        }
+    }
+
+    /// When the last look began.
+    pub(super) fn begun(&self) -> Option<Instant> {
+        self.last
+    }
+
+    /// The session was found: from now on the slow rhythm.
+    pub(super) fn found(&mut self, common: &mut Common) {
+        if self.in_flight.is_none() {
+            self.due = Some(common.about(PERIOD));
+        }
+    }
+
+    fn wanted(phase: Phase) -> bool {
+        match phase {
+            Phase::Resolving
+            | Phase::Registering
+            | Phase::Loading
+            | Phase::Serving
+            | Phase::Draining
+            | Phase::Closing => true,
+            Phase::Ended | Phase::Superseded => false,
+        }
+    }
+
+    pub(super) fn advance(&mut self, common: &mut Common) {
+        if !Self::wanted(common.phase) {
+            return;
+        }
+        if std::mem::take(&mut common.look) {
+            if self.in_flight.is_some() {
+                self.again = true;
+            } else if self.retry.failures() == 0 && self.forbidden.failures() == 0 {
+                let soonest = self.last.map_or(common.now, |last| common.now.max(last + HINT_GAP));
+                self.due = earlier(self.due, Some(soonest));
+            }
+        }
+        if self.in_flight.is_none() && self.due.is_some_and(|due| due <= common.now) && common.may_send() {
+            let call = match (common.session_id(), &common.params.target) {
+                (Some(session), _) => Call::ReadSession {
+                    session: session.clone(),
+                    etag: common.session.as_ref().and_then(|view| view.etag.clone()),
+                },
+                (None, super::params::Target::Session { session, .. }) => {
+                    Call::ReadSession { session: session.clone(), etag: None }
+                }
+                (None, super::params::Target::Allocation(allocation)) => {
+                    Call::FindSession { allocation: allocation.clone() }
+                }
+            };
+            self.last = Some(common.now);
+            self.due = None;
+            self.again = false;
+            self.in_flight = Some(common.send(Region::Session, call, CALL_LIMIT));
+        }
+    }
+
+    pub(super) fn handle_answer(
+        &mut self,
+        common: &mut Common,
+        id: &CallId,
+        result: Result<Answer, Failure>,
+    ) -> Option<Sighting> {
+        self.in_flight.take_if(|wanted| wanted == id)?;
+        let kind =
+            if common.session_id().is_none() && matches!(common.params.target, super::params::Target::Allocation(_)) {
+                CallKind::FindSession
+            } else {
+                CallKind::ReadSession
+            };
+        let sighting = match result {
+            Ok(Answer::Session { session, etag }) => {
+                common.session = Some(SessionView { session: Arc::from(session), etag, seen: common.now });
+                self.succeeded(common);
+                Some(Sighting::Seen)
+            }
+            Ok(Answer::NotModified) => {
+                self.succeeded(common);
+                common.session.as_mut().map(|view| {
+                    view.seen = common.now;
+                    Sighting::Seen
+                })
+            }
+            Ok(
+                Answer::Instance(_)
+                | Answer::Unregistered
+                | Answer::HealthConfig(_)
+                | Answer::HealthAccepted(_)
+                | Answer::Accepted
+                | Answer::Page(_),
+            ) => {
+                self.retry_later(common, kind, &Failure::local(FailureKind::Malformed, "the answer of another call"));
+                None
+            }
+            Err(failure) => self.failed(common, kind, &failure),
+        };
+        if self.again {
+            self.due = earlier(self.due, Some(common.now));
+        }
+        sighting
+    }
+
+    fn succeeded(&mut self, common: &mut Common) {
+        self.misses = 0;
+        self.retry.reset();
+        self.forbidden.reset();
+        let period = if common.phase == Phase::Resolving { NOT_BOUND } else { PERIOD };
+        self.due = Some(common.about(period));
+    }
+
+    fn failed(&mut self, common: &mut Common, kind: CallKind, failure: &Failure) -> Option<Sighting> {
+        match failure.kind {
+            FailureKind::Unauthorised | FailureKind::NoToken => {
+                self.due = Some(common.now);
+                None
+            }
+            FailureKind::NotFound if kind == CallKind::FindSession => {
+                // Not bound yet. That is the normal life of a waiting server, not a failure.
+                self.misses = self.misses.saturating_add(1);
+                if self.misses <= NOT_BOUND_TRIES {
+                    self.due = Some(common.about(NOT_BOUND));
+                } else {
+                    let wait = self.retry.failed(common.now, &mut common.rng, failure.retry_after);
+                    self.due = Some(common.now + wait.max(NOT_BOUND));
+                }
+                None
+            }
+            FailureKind::NotFound if failure.is_session_gone() => {
+                self.retry_later(common, kind, failure);
+                Some(Sighting::Gone)
+            }
+            FailureKind::Forbidden => {
+                let wait = self.forbidden.failed(common.now, &mut common.rng, failure.retry_after);
+                let wait = wait.max(FORBIDDEN.base);
+                self.due = Some(common.now + wait);
+                common.call_failed(kind, failure, Some(wait));
+                common.note(Note::Warning { cause: "permission", words: missing(kind) });
+                None
+            }
+            FailureKind::Unreachable
+            | FailureKind::Cut
+            | FailureKind::TimedOut
+            | FailureKind::NotFound
+            | FailureKind::Unsupported
+            | FailureKind::Conflict
+            | FailureKind::Throttled
+            | FailureKind::Server
+            | FailureKind::Rejected
+            | FailureKind::Redirected
+            | FailureKind::Malformed => {
+                self.retry_later(common, kind, failure);
+                None
+            }
+        }
+    }
+
+    fn retry_later(&mut self, common: &mut Common, kind: CallKind, failure: &Failure) {
+        let wait = if common.phase == Phase::Closing {
+            Retry::new(CLOSING).failed(common.now, &mut common.rng, failure.retry_after)
+        } else {
+            self.retry.failed(common.now, &mut common.rng, failure.retry_after)
+        };
+        self.due = Some(common.now + wait);
+        self.again = false;
+        common.call_failed(kind, failure, Some(wait));
+    }
+
+    pub(super) fn poll_timeout(&self, common: &Common) -> Option<Instant> {
+        if self.in_flight.is_some() || !Self::wanted(common.phase) || !common.may_send() {
+            return None;
+        }
+        let hint = common.look.then(|| self.last.map_or(common.now, |last| last + HINT_GAP));
+        earliest([self.due, hint])
+    }
+}
+
+/// The words for a missing permission.
+pub(super) fn missing(kind: CallKind) -> String {
+    format!(
+        "the backend does not let this client call {kind}: grant it the permission {}; tried again slowly",
+        kind.permission()
+    )
+}

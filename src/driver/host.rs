@@ -1,0 +1,139 @@
+//! All instances of the process, and the login that they share.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::instance::InstanceWorld;
+use super::login::LoginWorld;
+use super::{Inbox, Pulse, drive};
+use crate::clock;
+use crate::core::action::Outcome;
+use crate::core::agent::{Agent, Birth};
+use crate::core::auth::{Auth, AuthEvent, AuthView};
+use crate::core::event::{Command, Event};
+use crate::core::ids::InstanceName;
+use crate::core::machine::Machine as _;
+use crate::core::params::Params;
+use crate::ports::{Authenticator, Backend, InstanceHandle, Store};
+
+/// Commands that may wait for a loop. There are few of them: signals.
+const COMMANDS: usize = 16;
+/// Rejections of tokens that may wait for the login.
+const REJECTIONS: usize = 1024;
+
+/// The running instances.
+#[derive(Debug)]
+pub struct Host {
+    instances: JoinSet<(InstanceName, Option<Outcome>)>,
+    logins: JoinSet<()>,
+    commands: Vec<mpsc::Sender<Event>>,
+    login: mpsc::Sender<AuthEvent>,
+    handles: Vec<InstanceHandle>,
+    pulses: Vec<Pulse>,
+    auth: watch::Receiver<Arc<AuthView>>,
+}
+
+impl Host {
+    /// Starts the login and a loop for every instance.
+    pub fn start<B, A, S>(instances: Vec<(Params, Birth)>, backend: &B, authenticator: A, store: &S, seed: u64) -> Self
+    where
+        B: Backend,
+        A: Authenticator,
+        S: Store,
+    {
+        let now = clock::now();
+        let (views, auth) = watch::channel(Arc::new(AuthView::default()));
+        let (login, rejections) = mpsc::channel(REJECTIONS);
+        let pulse = Pulse::new();
+        let mut host = Self {
+            instances: JoinSet::new(),
+            logins: JoinSet::new(),
+            commands: Vec::new(),
+            login: login.clone(),
+            handles: Vec::new(),
+            pulses: vec![pulse.clone()],
+            auth: auth.clone(),
+        };
+        let inbox = Inbox { commands: rejections, asked: None, auth: None };
+        let world = LoginWorld::new(authenticator, views);
+        host.logins.spawn(async move {
+            drive(Auth::new(seed, now), world, inbox, pulse).await;
+        });
+        for (params, birth) in instances {
+            host.add(params, birth, backend.clone(), store.clone(), login.clone(), auth.clone());
+        }
+        host
+    }
+
+    fn add<B: Backend, S: Store>(
+        &mut self,
+        params: Params,
+        birth: Birth,
+        backend: B,
+        store: S,
+        login: mpsc::Sender<AuthEvent>,
+        mut auth: watch::Receiver<Arc<AuthView>>,
+    ) {
+        let name = params.name.clone();
+        let agent = Agent::new(params, birth, clock::now());
+        let (snapshots, shown) = watch::channel(Arc::new(agent.snapshot()));
+        let (handle, asked) = InstanceHandle::new(name.clone(), shown);
+        let (commands, orders) = mpsc::channel(COMMANDS);
+        let pulse = Pulse::new();
+        // The login may have been quicker than we are: what it shows now is news to this loop.
+        auth.mark_changed();
+        let inbox = Inbox { commands: orders, asked: Some(asked), auth: Some(auth) };
+        let world = InstanceWorld::new(name.clone(), backend, store, login, snapshots);
+        self.handles.push(handle);
+        self.commands.push(commands);
+        self.pulses.push(pulse.clone());
+        self.instances.spawn(async move { (name, drive(agent, world, inbox, pulse).await.outcome()) });
+    }
+
+    /// How to speak to the instances.
+    pub fn handles(&self) -> &[InstanceHandle] {
+        &self.handles
+    }
+
+    /// The loops' pulses, for the watchdog.
+    pub fn pulses(&self) -> &[Pulse] {
+        &self.pulses
+    }
+
+    /// The login's state.
+    pub fn auth(&self) -> watch::Receiver<Arc<AuthView>> {
+        self.auth.clone()
+    }
+
+    /// Tells every instance to drain.
+    pub fn drain(&self, reason: &str) {
+        self.command(&Command::Drain { reason: reason.to_owned() });
+    }
+
+    /// Secrets were read again: what was refused may be tried at once.
+    pub fn reloaded(&self) {
+        // Full: a reload is waiting already.
+        let _full = self.login.try_send(AuthEvent::Reloaded);
+        self.command(&Command::Reloaded);
+    }
+
+    fn command(&self, command: &Command) {
+        for instance in &self.commands {
+            // Closed: the instance has ended. Full: the same command is waiting already.
+            let _ended = instance.try_send(Event::Command(command.clone()));
+        }
+    }
+
+    /// Waits for the next instance to end; `None` once all have.
+    pub async fn ended(&mut self) -> Option<(InstanceName, Option<Outcome>)> {
+        match self.instances.join_next().await? {
+            Ok(ended) => Some(ended),
+            Err(lost) => {
+                tracing::error!(error = %lost, "an instance's loop was lost; this is a bug, please report it");
+                InstanceName::parse("unknown").ok().map(|name| (name, None))
+            }
+        }
+    }
+}

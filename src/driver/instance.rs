@@ -1,0 +1,122 @@
+//! An instance's loop: what the core's actions mean, and how requests and answers become its events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+
+use super::narrate::Narrator;
+use super::{Tasks, World};
+use crate::clock;
+use crate::core::action::{Action, Outcome};
+use crate::core::agent::Agent;
+use crate::core::auth::{AuthEvent, AuthView};
+use crate::core::call::{Failure, FailureKind};
+use crate::core::event::{Event, StoreFault, Verdict};
+use crate::core::ids::{CallId, InstanceName, RequestId};
+use crate::core::snapshot::Snapshot;
+use crate::ports::{Asked, Backend, Store};
+
+/// What an instance's actions mean.
+#[derive(Debug)]
+pub struct InstanceWorld<B, S> {
+    name: InstanceName,
+    backend: B,
+    store: S,
+    login: mpsc::Sender<AuthEvent>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    calls: HashMap<CallId, AbortHandle>,
+    waiting: HashMap<RequestId, oneshot::Sender<Verdict>>,
+    requests: u64,
+    narrator: Narrator,
+    outcome: Option<Outcome>,
+}
+
+impl<B: Backend, S: Store> InstanceWorld<B, S> {
+    /// A world for the instance of this name.
+    pub fn new(
+        name: InstanceName,
+        backend: B,
+        store: S,
+        login: mpsc::Sender<AuthEvent>,
+        snapshots: watch::Sender<Arc<Snapshot>>,
+    ) -> Self {
+        Self {
+            narrator: Narrator::new(name.clone()),
+            name,
+            backend,
+            store,
+            login,
+            snapshots,
+            calls: HashMap::new(),
+            waiting: HashMap::new(),
+            requests: 0,
+            outcome: None,
+        }
+    }
+
+    /// How the instance ended, once its loop has.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+}
+
+impl<B: Backend, S: Store> World<Agent> for InstanceWorld<B, S> {
+    fn perform(&mut self, action: Action, tasks: &mut Tasks<Event>) {
+        match action {
+            Action::Send { id, call, limit } => {
+                let work = self.backend.call(call, limit);
+                let lost = Failure::local(FailureKind::Malformed, "the call was lost to a fault of the agent");
+                let fallback = Event::Answered { id: id.clone(), result: Err(lost) };
+                let key = id.clone();
+                let handle = tasks.spawn(async move { Event::Answered { id, result: work.await } }, fallback);
+                self.calls.retain(|_, call| !call.is_finished());
+                self.calls.insert(key, handle);
+            }
+            Action::Cancel(id) => {
+                if let Some(call) = self.calls.remove(&id) {
+                    call.abort();
+                }
+            }
+            Action::Store { ticket, records } => {
+                let work = self.store.append(&self.name, records);
+                let fallback = Event::Stored { ticket: ticket.clone(), result: Err(StoreFault::Failed) };
+                tasks.spawn(async move { Event::Stored { ticket, result: work.await } }, fallback);
+            }
+            Action::Reply { id, verdict } => {
+                if let Some(waiting) = self.waiting.remove(&id) {
+                    // Nobody waits any more: the client has gone, and what was accepted stays accepted.
+                    let _gone = waiting.send(verdict);
+                }
+            }
+            Action::TokenRejected(generation) => {
+                // Full means that as many rejections of the same token are waiting already: one more adds nothing.
+                let _full = self.login.try_send(AuthEvent::Rejected(generation));
+            }
+            Action::Note(note) => self.narrator.tell(&note, clock::now()),
+            Action::Exit(outcome) => self.outcome = Some(outcome),
+        }
+    }
+
+    fn publish(&mut self, snapshot: Snapshot) {
+        self.snapshots.send_if_modified(|shown| {
+            let changed = **shown != snapshot;
+            if changed {
+                *shown = Arc::new(snapshot);
+            }
+            changed
+        });
+    }
+
+    fn asked(&mut self, asked: Asked) -> Option<Event> {
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        self.waiting.insert(id.clone(), asked.reply);
+        Some(Event::Request { id, request: asked.request, wall: clock::wall() })
+    }
+
+    fn auth(&mut self, view: Arc<AuthView>) -> Option<Event> {
+        Some(Event::Auth(view))
+    }
+}
