@@ -27,6 +27,9 @@ mod session;
 pub mod snapshot;
 mod timers;
 
+#[cfg(test)]
+mod tests;
+
 pub use action::{Action, Note, Outcome};
 pub use agent::{Agent, Birth};
 pub use auth::{Auth, AuthAction, AuthEvent, AuthView};

@@ -38,9 +38,21 @@ impl Narrator {
                 let Pass::Say { suppressed } = self.thinner.pass(&cause, now) else { return };
                 let retry_in_seconds = retry_in.map(|retry| retry.as_secs_f32());
                 if is_routine(failure.kind) {
-                    tracing::warn!(instance, call = kind.as_str(), retry_in_seconds, suppressed, "{kind} failed: {failure}");
+                    tracing::warn!(
+                        instance,
+                        call = kind.as_str(),
+                        retry_in_seconds,
+                        suppressed,
+                        "{kind} failed: {failure}"
+                    );
                 } else {
-                    tracing::error!(instance, call = kind.as_str(), retry_in_seconds, suppressed, "{kind} was refused: {failure}");
+                    tracing::error!(
+                        instance,
+                        call = kind.as_str(),
+                        retry_in_seconds,
+                        suppressed,
+                        "{kind} was refused: {failure}"
+                    );
                 }
             }
             Note::HealthAnswered { sent, answered } => {
@@ -62,7 +74,12 @@ impl Narrator {
                 if *unusable > 0
                     && let Pass::Say { suppressed } = self.thinner.pass("unusable", now)
                 {
-                    tracing::warn!(instance, unusable, suppressed, "some notifications could not be read; they were dropped");
+                    tracing::warn!(
+                        instance,
+                        unusable,
+                        suppressed,
+                        "some notifications could not be read; they were dropped"
+                    );
                 }
                 tracing::debug!(instance, fresh, repeated, "notifications came");
             }
