@@ -10,7 +10,7 @@ use super::action::Note;
 use super::backoff::{Policy, Retry};
 use super::call::{Answer, Call, CallKind, Failure, FailureKind};
 use super::common::{CALL_LIMIT, Common, Region};
-use super::ids::CallId;
+use super::ids::{CallId, Etag};
 use super::phase::Phase;
 use super::snapshot::SessionView;
 use super::timers::{earlier, earliest};
@@ -45,6 +45,8 @@ pub(super) struct SessionReader {
     due: Option<Instant>,
     /// When the last look began.
     last: Option<Instant>,
+    /// When the look began that gave the document we have.
+    document: Option<Instant>,
     misses: u32,
     retry: Retry,
     forbidden: Retry,
@@ -57,6 +59,7 @@ impl SessionReader {
             again: false,
             due: Some(now),
             last: None,
+            document: None,
             misses: 0,
             retry: Retry::new(FAILED),
             forbidden: Retry::new(FORBIDDEN),
@@ -118,10 +121,7 @@ impl SessionReader {
         }
         if self.in_flight.is_none() && self.due.is_some_and(|due| due <= common.now) && common.may_send() {
             let call = match (common.session_id(), &common.params.target) {
-                (Some(session), _) => Call::ReadSession {
-                    session: session.clone(),
-                    etag: common.session.as_ref().and_then(|view| view.etag.clone()),
-                },
+                (Some(session), _) => Call::ReadSession { session: session.clone(), etag: self.current_etag(common) },
                 (None, super::params::Target::Session { session, .. }) => {
                     Call::ReadSession { session: session.clone(), etag: None }
                 }
@@ -134,6 +134,14 @@ impl SessionReader {
             self.again = false;
             self.in_flight = Some(common.send(Region::Session, call, CALL_LIMIT));
         }
+    }
+
+    /// The version that we have, unless we have written since: then the document is to come whole, whatever its version.
+    fn current_etag(&self, common: &Common) -> Option<Etag> {
+        if common.written.is_some() && self.document <= common.written {
+            return None;
+        }
+        common.session.as_ref().and_then(|view| view.etag.clone())
     }
 
     pub(super) fn handle_answer(
@@ -152,6 +160,7 @@ impl SessionReader {
         let sighting = match result {
             Ok(Answer::Session { session, etag }) => {
                 common.session = Some(SessionView { session: Arc::from(session), etag, seen: common.now });
+                self.document = self.last;
                 self.succeeded(common);
                 Some(Sighting::Seen)
             }

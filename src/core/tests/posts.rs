@@ -1,1 +1,210 @@
-//! Tests: posts.
+//! Health posts: cadence, retry, changes, refusals.
+
+use std::time::Duration;
+
+use super::rig::*;
+use crate::core::Machine as _;
+use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind};
+use crate::core::event::Request;
+use crate::core::instance::{Health, HealthConfig};
+
+fn accepted() -> Result<Answer, Failure> {
+    Ok(Answer::HealthAccepted(Health::Healthy))
+}
+
+/// Lets `seconds` pass in steps of 10 ms and gives the moments (in ms) at which health was posted, answering each by `answer`.
+fn posts(rig: &mut Rig, seconds: u64, mut answer: impl FnMut(u64) -> Option<Result<Answer, Failure>>) -> Vec<u64> {
+    let begun = rig.now;
+    let mut sent = Vec::new();
+    let mut known = rig.agent.snapshot().counters.health_sent;
+    for _ in 0..seconds * 100 {
+        rig.pass(Duration::from_millis(10));
+        if !rig.kinds().contains(&CallKind::PostHealth) {
+            rig.keep_quiet(true);
+        }
+        let now = rig.agent.snapshot().counters.health_sent;
+        if now > known {
+            assert_eq!(now, known + 1, "two posts in 10 ms");
+            known = now;
+            let at = u64::try_from((rig.now - begun).as_millis()).unwrap();
+            sent.push(at);
+            if let Some(result) = answer(at) {
+                rig.answer(CallKind::PostHealth, result);
+            }
+        }
+    }
+    sent
+}
+
+#[test]
+fn the_first_post_goes_out_at_registration_beside_the_configuration() {
+    let rig = Rig::loading(params());
+    assert!(rig.kinds().contains(&CallKind::PostHealth) && rig.kinds().contains(&CallKind::HealthConfig));
+}
+
+#[test]
+fn posts_keep_the_cadence_on_a_fixed_grid() {
+    let mut rig = Rig::serving(params());
+    let sent = posts(&mut rig, 100, |_| Some(accepted()));
+    assert!(sent[0] <= 10_000, "the first slot comes within a cadence: {sent:?}");
+    for pair in sent.windows(2) {
+        assert!((9_990..=10_010).contains(&(pair[1] - pair[0])), "{sent:?}");
+    }
+}
+
+#[test]
+fn the_backends_cadence_is_taken_and_clamped() {
+    for (given, taken) in [(2, 2), (0, 1), (100_000, 3600)] {
+        let mut rig = Rig::loading(params());
+        let config = HealthConfig { cadence: Duration::from_secs(given) };
+        rig.answer(CallKind::HealthConfig, Ok(Answer::HealthConfig(config)));
+        assert_eq!(rig.agent.snapshot().health.cadence, Duration::from_secs(taken));
+    }
+}
+
+#[test]
+fn a_missing_configuration_never_stops_the_posts() {
+    let mut rig = Rig::loading(params());
+    rig.answer(CallKind::HealthConfig, Err(failure(FailureKind::Forbidden)));
+    rig.answer(CallKind::PostHealth, accepted());
+    let sent = posts(&mut rig, 60, |_| Some(accepted()));
+    assert!(sent.len() >= 5, "{sent:?}");
+}
+
+#[test]
+fn a_failed_post_is_retried_once_inside_its_cadence() {
+    let mut rig = Rig::serving(params());
+    let sent = posts(&mut rig, 45, |_| Some(Err(failure(FailureKind::Unreachable))));
+    // Slot, its retry at a quarter to a half of the cadence, next slot, …
+    assert!(sent.len() >= 6, "{sent:?}");
+    for slot in sent.chunks_exact(2) {
+        let gap = slot[1] - slot[0];
+        assert!((2_490..=5_010).contains(&gap), "{sent:?}");
+    }
+}
+
+#[test]
+fn nothing_bursts_after_a_stall() {
+    let mut rig = Rig::serving(params());
+    // The process was stopped: time jumps without a single wake-up.
+    rig.now += Duration::from_secs(120);
+    rig.agent.handle_timeout(rig.now);
+    let sent = posts(&mut rig, 30, |_| Some(accepted()));
+    assert!(sent.len() <= 4, "one at once, then the grid: {sent:?}");
+}
+
+#[test]
+fn one_post_is_in_flight_however_long_it_hangs() {
+    let mut rig = Rig::serving(params());
+    let sent = posts(&mut rig, 60, |_| None);
+    assert_eq!(sent.len(), 1, "a second one would be a second in flight: {sent:?}");
+}
+
+#[test]
+fn retry_after_is_honoured_even_here() {
+    let mut rig = Rig::serving(params());
+    let throttled = Failure { retry_after: Some(Duration::from_secs(40)), ..failure(FailureKind::Throttled) };
+    let mut first = true;
+    let sent =
+        posts(&mut rig, 100, |_| Some(if std::mem::take(&mut first) { Err(throttled.clone()) } else { accepted() }));
+    assert!(sent[1] - sent[0] >= 40_000, "{sent:?}");
+    assert!(sent[1] - sent[0] <= 55_000, "{sent:?}");
+}
+
+#[test]
+fn a_missing_permission_is_named_and_slows_down() {
+    let mut rig = Rig::serving(params());
+    let sent = posts(&mut rig, 600, |_| Some(Err(failure(FailureKind::Forbidden))));
+    assert!(sent.len() <= 20, "{sent:?}");
+    let named = rig.notes.iter().any(|note| format!("{note:?}").contains("session:instance:health"));
+    assert!(named, "an operator must read which permission is missing");
+}
+
+#[test]
+fn a_404_reads_the_session_now() {
+    let mut rig = Rig::serving(params());
+    rig.pass(Duration::from_secs(10));
+    rig.answer(CallKind::PostHealth, Err(failure(FailureKind::NotFound)));
+    rig.pass(Duration::from_secs(1));
+    assert!(rig.kinds().contains(&CallKind::ReadSession));
+}
+
+#[test]
+fn a_changed_verdict_is_posted_within_a_second_and_the_grid_stays() {
+    let mut rig = Rig::serving(params());
+    let before = posts(&mut rig, 12, |_| Some(accepted()));
+    let grid = *before.last().unwrap();
+    rig.request(Request::Health { status: Health::Unhealthy, reason: Some("boss fight crashed".to_owned()) });
+    rig.pass(Duration::from_secs(1));
+    let Call::PostHealth { health, .. } =
+        rig.answer(CallKind::PostHealth, Ok(Answer::HealthAccepted(Health::Unhealthy)))
+    else {
+        unreachable!()
+    };
+    assert_eq!(health, Health::Unhealthy);
+    let after = posts(&mut rig, 12, |_| Some(Ok(Answer::HealthAccepted(Health::Unhealthy))));
+    // 12 s and 1 s have passed since `before` began to count.
+    assert!((grid + 10_000).abs_diff(after[0] + 13_000) <= 20, "{before:?} {after:?}");
+}
+
+#[test]
+fn a_flapping_game_posts_no_more_than_once_a_second() {
+    let mut rig = Rig::serving(params());
+    let mut sent = 0;
+    let before = rig.agent.snapshot().counters.health_sent;
+    for turn in 0..100 {
+        let status = if turn % 2 == 0 { Health::Degraded } else { Health::Healthy };
+        rig.request(Request::Health { status, reason: None });
+        rig.pass(Duration::from_millis(100));
+        while rig.kinds().contains(&CallKind::PostHealth) {
+            rig.answer(CallKind::PostHealth, accepted());
+        }
+        sent = rig.agent.snapshot().counters.health_sent - before;
+    }
+    assert!(sent <= 12, "{sent} posts in 10 s");
+}
+
+#[test]
+fn the_silence_of_a_heartbeat_is_said_in_the_next_post_and_reported_once() {
+    let mut rig = Rig::serving(params());
+    rig.request(Request::Health { status: Health::Healthy, reason: None });
+    let mut said = Vec::new();
+    for _ in 0..120 {
+        rig.pass(Duration::from_secs(1));
+        for kind in rig.kinds() {
+            if kind == CallKind::PostHealth {
+                let Call::PostHealth { health, .. } = rig.answer(kind, accepted()) else { unreachable!() };
+                said.push(health);
+            }
+            if kind == CallKind::Fubar {
+                let Call::Fubar { report, .. } = rig.answer(kind, Ok(Answer::Accepted)) else { unreachable!() };
+                assert_eq!(report.error, "heartbeat_lost");
+            }
+        }
+        rig.keep_quiet(true);
+    }
+    assert_eq!(*said.last().unwrap(), Health::Unhealthy, "{said:?}");
+    assert_eq!(rig.agent.snapshot().counters.reports_sent, 1);
+    rig.request(Request::Health { status: Health::Healthy, reason: None });
+    assert_eq!(rig.agent.snapshot().health.verdict, Health::Healthy, "it is back, and its word counts at once");
+}
+
+#[test]
+fn a_disputed_answer_is_counted_and_shown() {
+    let mut rig = Rig::loading(params());
+    rig.answer(CallKind::PostHealth, Ok(Answer::HealthAccepted(Health::Unknown)));
+    let snapshot = rig.agent.snapshot();
+    assert_eq!(snapshot.counters.health_disputed, 1);
+    assert_eq!(snapshot.health.last_answer.map(|(health, _)| health), Some(Health::Unknown));
+}
+
+#[test]
+fn an_expired_token_costs_no_beat() {
+    let mut rig = Rig::serving(params());
+    rig.pass(Duration::from_secs(10));
+    rig.answer(CallKind::PostHealth, Err(failure(FailureKind::Unauthorised)));
+    assert!(!rig.kinds().contains(&CallKind::PostHealth), "not with the same token");
+    assert_eq!(rig.rejected.len(), 1);
+    rig.log_in();
+    assert!(rig.kinds().contains(&CallKind::PostHealth), "owed, and sent at once");
+}

@@ -1,1 +1,207 @@
-//! Tests: reports.
+//! The outbox: accepted means durable, sent in order, never dropped.
+
+use std::time::Duration;
+
+use super::rig::*;
+use crate::core::Machine as _;
+use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind};
+use crate::core::durable::{Durable, Record};
+use crate::core::event::{Denied, Granted, Request, StoreFault};
+use crate::core::ids::ReportId;
+use crate::core::instance::JoinStatus;
+use crate::core::outbox::LIMIT;
+
+fn fubar(error: &str) -> Request {
+    Request::Fubar { error: error.to_owned(), key: None }
+}
+
+fn keyed(error: &str, key: &str) -> Request {
+    Request::Fubar { error: error.to_owned(), key: Some(key.to_owned()) }
+}
+
+fn event(code: &str) -> Request {
+    Request::Event { event_code: code.to_owned(), description: None, custom_data: Default::default() }
+}
+
+fn id(verdict: crate::core::event::Verdict) -> ReportId {
+    match verdict {
+        Ok(Granted::Accepted(id)) => id,
+        other => panic!("not accepted: {other:?}"),
+    }
+}
+
+fn pass(rig: &mut Rig, duration: Duration) {
+    rig.pass_quietly(duration, true);
+}
+
+#[test]
+fn accepted_means_on_disk_and_only_then_is_it_sent() {
+    let mut rig = Rig::serving(params());
+    rig.store = None;
+    let request = rig.request(fubar("crash"));
+    assert!(rig.replies.is_empty() && !rig.kinds().contains(&CallKind::Fubar), "not before the disk has it");
+    rig.stored(Ok(()));
+    id(rig.verdict(&request));
+    let Call::Fubar { report, .. } = rig.call(CallKind::Fubar).clone() else { unreachable!() };
+    assert_eq!(report.error, "crash");
+    assert_eq!(report.instance_id, instance_id());
+}
+
+#[test]
+fn what_the_disk_refuses_is_refused_and_never_sent() {
+    let mut rig = Rig::serving(params());
+    rig.store = Some(Err(StoreFault::ReadOnly));
+    assert_eq!(rig.ask(fubar("crash")), Err(Denied::Store(StoreFault::ReadOnly)));
+    pass(&mut rig, Duration::from_secs(30));
+    assert!(!rig.kinds().contains(&CallKind::Fubar));
+    assert_eq!(rig.agent.snapshot().outbox.waiting, 0);
+}
+
+#[test]
+fn reports_keep_their_order_with_one_sender() {
+    let mut rig = Rig::serving(params());
+    for request in [fubar("one"), event("two"), fubar("three")] {
+        rig.request(request);
+    }
+    let Call::Fubar { report, .. } = rig.answer(CallKind::Fubar, Ok(Answer::Accepted)) else { unreachable!() };
+    assert_eq!(report.error, "one");
+    let Call::PostEvent { event, .. } = rig.answer(CallKind::PostEvent, Ok(Answer::Accepted)) else { unreachable!() };
+    assert_eq!(event.event_code, "two");
+    assert!(event.custom_data.contains_key("report_id"));
+    let Call::Fubar { report, .. } = rig.answer(CallKind::Fubar, Ok(Answer::Accepted)) else { unreachable!() };
+    assert_eq!(report.error, "three");
+    assert_eq!(rig.agent.snapshot().outbox.waiting, 0);
+}
+
+#[test]
+fn the_same_key_is_the_same_report_also_while_the_first_is_on_its_way() {
+    let mut rig = Rig::serving(params());
+    rig.store = None;
+    let first = rig.request(keyed("crash", "k"));
+    let second = rig.request(keyed("crash", "k"));
+    rig.stored(Ok(()));
+    let (first, second) = (id(rig.verdict(&first)), id(rig.verdict(&second)));
+    assert_eq!(first, second);
+    assert!(rig.tickets.is_empty(), "one record");
+    rig.store = Some(Ok(()));
+    rig.answer(CallKind::Fubar, Ok(Answer::Accepted));
+    assert_eq!(id(rig.ask(keyed("crash", "k"))), first, "also after delivery");
+    assert_ne!(id(rig.ask(keyed("crash", "another"))), first);
+}
+
+#[test]
+fn a_key_is_remembered_across_a_restart_and_for_a_day() {
+    let mut rig = Rig::serving(params());
+    let first = id(rig.ask(keyed("crash", "k")));
+    rig.answer(CallKind::Fubar, Ok(Answer::Accepted));
+    let mut durable = Durable::default();
+    for record in &rig.records {
+        durable.apply(record);
+    }
+    let mut rig = Rig::restarted(params(), durable.clone());
+    assert_eq!(id(rig.ask(keyed("crash", "k"))), first);
+    durable.forget_keys(wall() + jiff::SignedDuration::from_hours(25));
+    assert!(durable.keys.is_empty());
+}
+
+#[test]
+fn failures_are_retried_for_ever_and_the_report_is_never_dropped() {
+    let mut rig = Rig::serving(params());
+    rig.request(fubar("crash"));
+    let kinds = [FailureKind::Unreachable, FailureKind::TimedOut, FailureKind::Server, FailureKind::Throttled];
+    for turn in 0..40 {
+        rig.answer(CallKind::Fubar, Err(failure(kinds[turn % kinds.len()])));
+        pass(&mut rig, Duration::from_secs(61));
+    }
+    rig.answer(CallKind::Fubar, Ok(Answer::Accepted));
+    assert_eq!(rig.agent.snapshot().counters.reports_sent, 1);
+}
+
+#[test]
+fn an_answer_that_can_never_succeed_sets_the_report_aside_and_the_next_goes_on() {
+    let mut rig = Rig::serving(params());
+    rig.request(fubar("bad"));
+    rig.request(fubar("good"));
+    rig.answer(CallKind::Fubar, Err(failure(FailureKind::Rejected)));
+    assert!(matches!(rig.records.last(), Some(Record::Dead { .. })));
+    pass(&mut rig, Duration::from_secs(2));
+    let Call::Fubar { report, .. } = rig.answer(CallKind::Fubar, Ok(Answer::Accepted)) else { unreachable!() };
+    assert_eq!(report.error, "good");
+    let outbox = rig.agent.snapshot().outbox;
+    assert_eq!((outbox.waiting, outbox.dead), (0, 1));
+}
+
+#[test]
+fn a_missing_permission_keeps_the_report_and_slows_down() {
+    let mut rig = Rig::serving(params());
+    rig.request(fubar("crash"));
+    let mut tries = 0;
+    for _ in 0..600 {
+        pass(&mut rig, Duration::from_secs(1));
+        if rig.kinds().contains(&CallKind::Fubar) {
+            tries += 1;
+            rig.answer(CallKind::Fubar, Err(failure(FailureKind::Forbidden)));
+        }
+    }
+    assert!(tries <= 15, "{tries} tries in ten minutes");
+    let outbox = rig.agent.snapshot().outbox;
+    assert_eq!((outbox.waiting, outbox.dead), (1, 0));
+}
+
+#[test]
+fn after_an_outage_the_backlog_goes_out_one_a_second() {
+    let mut rig = Rig::serving(params());
+    for turn in 0..5 {
+        rig.request(fubar(&format!("f{turn}")));
+    }
+    rig.answer(CallKind::Fubar, Err(failure(FailureKind::Unreachable)));
+    let mut sent = Vec::new();
+    for tick in 0..150 {
+        pass(&mut rig, Duration::from_millis(100));
+        if rig.kinds().contains(&CallKind::Fubar) {
+            let Call::Fubar { report, .. } = rig.answer(CallKind::Fubar, Ok(Answer::Accepted)) else { unreachable!() };
+            sent.push((tick, report.error));
+        }
+    }
+    let errors: Vec<&str> = sent.iter().map(|(_, error)| error.as_str()).collect();
+    assert_eq!(errors, ["f0", "f1", "f2", "f3", "f4"]);
+    assert!(sent.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 9), "{sent:?}");
+}
+
+#[test]
+fn a_full_outbox_refuses_and_says_so() {
+    let mut rig = Rig::new(params());
+    for turn in 0..LIMIT {
+        id(rig.ask(fubar(&format!("f{turn}"))));
+    }
+    assert_eq!(rig.ask(fubar("one too many")), Err(Denied::Full { limit: LIMIT }));
+    assert_eq!(rig.agent.snapshot().counters.reports_refused, 1);
+}
+
+#[test]
+fn a_report_accepted_while_the_backend_is_gone_is_sent_after_a_restart() {
+    let mut rig = Rig::serving(params());
+    rig.request(fubar("crash"));
+    rig.answer(CallKind::Fubar, Err(failure(FailureKind::Unreachable)));
+    let mut durable = Durable::default();
+    for record in &rig.records {
+        durable.apply(record);
+    }
+    let mut rig = Rig::restarted(params(), durable);
+    rig.log_in();
+    rig.answer(CallKind::ReadSession, Ok(session(Some(info(JoinStatus::Joinable)))));
+    let Call::Fubar { report, .. } = rig.answer(CallKind::Fubar, Ok(Answer::Accepted)) else { unreachable!() };
+    assert_eq!(report.error, "crash");
+}
+
+#[test]
+fn retry_after_on_a_report_is_honoured() {
+    let mut rig = Rig::serving(params());
+    rig.request(fubar("crash"));
+    let throttled = Failure { retry_after: Some(Duration::from_secs(120)), ..failure(FailureKind::Throttled) };
+    rig.answer(CallKind::Fubar, Err(throttled));
+    pass(&mut rig, Duration::from_secs(119));
+    assert!(!rig.kinds().contains(&CallKind::Fubar));
+    pass(&mut rig, Duration::from_secs(5));
+    assert!(rig.kinds().contains(&CallKind::Fubar));
+}

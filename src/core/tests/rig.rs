@@ -186,6 +186,7 @@ impl Rig {
         rig.answer(CallKind::HealthConfig, Ok(Answer::HealthConfig(config)));
         assert_eq!(rig.phase(), Phase::Serving);
         assert_eq!(rig.kinds(), [CallKind::Poll]);
+        rig.replies.clear();
         rig
     }
 
@@ -260,6 +261,37 @@ impl Rig {
         let (id, call) = self.calls.remove(at).unwrap();
         self.event(Event::Answered { id, result });
         call
+    }
+
+    /// Answers health posts, session reads and, if wanted, polls in the way of a quiet backend.
+    pub(super) fn keep_quiet(&mut self, polls: bool) {
+        for kind in self.kinds() {
+            match kind {
+                CallKind::PostHealth => {
+                    self.answer(kind, Ok(Answer::HealthAccepted(Health::Healthy)));
+                }
+                CallKind::ReadSession => {
+                    let Call::ReadSession { etag, .. } = self.call(kind) else { unreachable!() };
+                    let shown = if self.fenced() { allocated_info } else { info };
+                    let status = self.agent.snapshot().instance.join_status.unwrap_or(JoinStatus::Pending);
+                    let answer = if etag.is_some() { Answer::NotModified } else { session(Some(shown(status))) };
+                    self.answer(kind, Ok(answer));
+                }
+                CallKind::Poll if polls => {
+                    self.answer(kind, Ok(Answer::Page(Default::default())));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets time pass with a quiet backend.
+    pub(super) fn pass_quietly(&mut self, duration: Duration, polls: bool) {
+        let end = self.now + duration;
+        while self.now < end {
+            self.pass(Duration::from_millis(100).min(end - self.now));
+            self.keep_quiet(polls);
+        }
     }
 
     /// The store finishes the oldest batch.
