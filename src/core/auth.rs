@@ -27,6 +27,8 @@ const DENIED_SOON_FOR: Duration = Duration::from_secs(600);
 const DENIED_LATE: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(900));
 /// A token rejected so soon after its login is not an expiry: doing that twice in a row would be a storm.
 const TOO_FRESH: Duration = Duration::from_secs(10);
+/// The shortest wait between logins that succeed and do not help.
+const FUTILE: Duration = Duration::from_secs(30);
 /// No refresh comes sooner than this, however short the lifetime.
 const REFRESH_FLOOR: Duration = Duration::from_secs(1);
 /// A refresh happens at a random point of this part of the lifetime (backend.md, trap 2).
@@ -159,6 +161,8 @@ pub struct Auth {
     denied_since: Option<Instant>,
     /// The last token was rejected while it was new.
     was_fresh: bool,
+    /// Logins that succeed and do not help.
+    futile: Retry,
     detail: Option<String>,
     attempts: u64,
     stopped: bool,
@@ -178,6 +182,7 @@ impl Auth {
             due: Some(now),
             denied_since: None,
             was_fresh: false,
+            futile: Retry::new(FAILED),
             detail: None,
             attempts: 0,
             stopped: false,
@@ -249,11 +254,12 @@ impl Auth {
         let futile = self.was_fresh && now < token.fresh_until;
         self.was_fresh = now < token.fresh_until;
         if futile {
-            let wait = self.failed.failed(now, &mut self.rng, None).max(TOO_FRESH);
+            let wait = FUTILE + self.futile.failed(now, &mut self.rng, None);
             self.due = Some(now + wait);
             self.detail =
                 Some("the backend rejects tokens that it has just given; is a clock of its hosts wrong?".to_owned());
         } else {
+            self.futile.reset();
             self.login(if token.can_refresh { Login::Refresh } else { Login::Fresh });
         }
     }

@@ -1,1 +1,199 @@
+//! One login per expiry, and none that a refusal would make a storm of.
 
+use super::*;
+
+fn auth() -> (Auth, Instant) {
+    let now = crate::clock::now();
+    (Auth::new(3, now), now)
+}
+
+/// The login that the machine wants now, if any.
+fn login(auth: &mut Auth) -> Option<(CallId, Login, Generation)> {
+    let mut found = None;
+    while let Some(action) = auth.poll_action() {
+        if let AuthAction::Login { id, login, generation } = action {
+            assert!(found.is_none(), "two logins at once");
+            found = Some((id, login, generation));
+        }
+    }
+    found
+}
+
+fn token(lifetime: u64, can_refresh: bool) -> Result<LoggedIn, Failure> {
+    Ok(LoggedIn { lifetime: Some(Duration::from_secs(lifetime)), can_refresh })
+}
+
+fn refused() -> Result<LoggedIn, Failure> {
+    Err(Failure { code: Some("basic_auth_failed".into()), ..Failure::local(FailureKind::Unauthorised, "no") })
+}
+
+fn answer(auth: &mut Auth, id: CallId, result: Result<LoggedIn, Failure>, now: Instant) {
+    auth.handle_event(AuthEvent::Answered { id, result }, now);
+}
+
+/// Goes to the next deadline.
+fn later(auth: &mut Auth, now: &mut Instant) {
+    *now = auth.poll_timeout().expect("a deadline");
+    auth.handle_timeout(*now);
+}
+
+#[test]
+fn it_logs_in_at_once_and_refreshes_early_at_a_random_point() {
+    let mut points = Vec::new();
+    for seed in 0..50 {
+        let begun = crate::clock::now();
+        let mut auth = Auth::new(seed, begun);
+        let (id, way, generation) = login(&mut auth).expect("at once");
+        assert_eq!((way, generation), (Login::Fresh, Generation(1)));
+        answer(&mut auth, id, token(1000, true), begun);
+        assert_eq!(auth.snapshot().state, AuthState::Valid);
+        let mut now = begun;
+        later(&mut auth, &mut now);
+        points.push((now - begun).as_secs());
+        let (_, way, _) = login(&mut auth).expect("the refresh");
+        assert_eq!(way, Login::Refresh);
+        assert_eq!(auth.snapshot().state, AuthState::Refreshing);
+        assert!(auth.snapshot().state.has_token(), "the old token serves until the new one is there");
+    }
+    assert!(points.iter().all(|point| (600..=900).contains(point)), "{points:?}");
+    assert!(points.iter().max().unwrap() - points.iter().min().unwrap() > 100, "a fleet must not refresh at once");
+}
+
+#[test]
+fn many_rejections_of_one_token_are_one_login() {
+    let (mut auth, now) = auth();
+    let (id, _, generation) = login(&mut auth).unwrap();
+    answer(&mut auth, id, token(3600, false), now);
+    login(&mut auth);
+    let now = now + Duration::from_secs(100);
+    auth.handle_event(AuthEvent::Rejected(generation), now);
+    let (id, _, next) = login(&mut auth).expect("one");
+    for _ in 0..10 {
+        auth.handle_event(AuthEvent::Rejected(generation), now);
+    }
+    assert!(login(&mut auth).is_none());
+    answer(&mut auth, id, token(3600, false), now);
+    auth.handle_event(AuthEvent::Rejected(generation), now);
+    assert!(login(&mut auth).is_none(), "an old token's rejection is old news");
+    assert_eq!(auth.snapshot().generation, Some(next));
+}
+
+#[test]
+fn a_token_that_is_rejected_as_soon_as_it_is_given_is_not_a_login_storm() {
+    let (mut auth, mut now) = auth();
+    let mut logins = 0;
+    let end = now + Duration::from_secs(600);
+    let mut wanted = login(&mut auth);
+    while now < end {
+        if let Some((id, _, generation)) = wanted.take() {
+            logins += 1;
+            answer(&mut auth, id, token(3600, false), now);
+            login(&mut auth);
+            now += Duration::from_millis(10);
+            auth.handle_event(AuthEvent::Rejected(generation), now);
+        } else {
+            later(&mut auth, &mut now);
+        }
+        wanted = login(&mut auth);
+    }
+    assert!(logins <= 40, "{logins} logins in ten minutes");
+}
+
+#[test]
+fn refused_credentials_are_tried_once_a_minute_then_every_five_to_fifteen() {
+    let (mut auth, begun) = auth();
+    let mut now = begun;
+    let mut at = Vec::new();
+    while now < begun + Duration::from_secs(3600) {
+        if let Some((id, _, _)) = login(&mut auth) {
+            at.push(now);
+            answer(&mut auth, id, refused(), now);
+            let view = auth.snapshot();
+            assert_eq!(view.state, AuthState::Denied);
+            assert!(view.detail.unwrap().contains("basic_auth_failed"));
+        } else {
+            later(&mut auth, &mut now);
+        }
+    }
+    for pair in at.windows(2) {
+        let (gap, age) = ((pair[1] - pair[0]).as_secs_f64(), (pair[0] - begun).as_secs_f64());
+        let range = if age < 600.0 { 60.0..=75.0 } else { 300.0..=900.0 };
+        assert!(range.contains(&gap), "{gap} s after {age} s");
+    }
+}
+
+#[test]
+fn a_reload_tries_refused_credentials_at_once_but_leaves_a_good_token_alone() {
+    let (mut auth, now) = auth();
+    let (id, _, _) = login(&mut auth).unwrap();
+    answer(&mut auth, id, refused(), now);
+    auth.handle_event(AuthEvent::Reloaded, now);
+    let (id, _, _) = login(&mut auth).expect("at once");
+    answer(&mut auth, id, token(3600, false), now);
+    login(&mut auth);
+    auth.handle_event(AuthEvent::Reloaded, now);
+    assert!(login(&mut auth).is_none());
+}
+
+#[test]
+fn a_failure_for_now_is_retried_with_jitter_and_keeps_the_old_token() {
+    let (mut auth, mut now) = auth();
+    let (id, _, _) = login(&mut auth).unwrap();
+    answer(&mut auth, id, token(1000, false), now);
+    later(&mut auth, &mut now);
+    let (id, _, _) = login(&mut auth).expect("the refresh");
+    answer(&mut auth, id, Err(Failure::local(FailureKind::Unreachable, "")), now);
+    let view = auth.snapshot();
+    assert_eq!(view.state, AuthState::Valid, "the old token is good until it is rejected");
+    let wait = view.retry_at.unwrap() - now;
+    assert!(wait <= Duration::from_secs(15), "{wait:?}");
+}
+
+#[test]
+fn retry_after_at_the_login_is_honoured() {
+    for kind in [FailureKind::Throttled, FailureKind::Server, FailureKind::Forbidden] {
+        let (mut auth, now) = auth();
+        let (id, _, _) = login(&mut auth).unwrap();
+        let failure = Failure { retry_after: Some(Duration::from_secs(200)), ..Failure::local(kind, "") };
+        answer(&mut auth, id, Err(failure), now);
+        assert!(auth.poll_timeout().unwrap() >= now + Duration::from_secs(200), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_refused_refresh_falls_back_to_the_credentials_at_once() {
+    let (mut auth, mut now) = auth();
+    let (id, _, _) = login(&mut auth).unwrap();
+    answer(&mut auth, id, token(1000, true), now);
+    later(&mut auth, &mut now);
+    let (id, way, _) = login(&mut auth).unwrap();
+    assert_eq!(way, Login::Refresh);
+    answer(&mut auth, id, refused(), now);
+    let (_, way, _) = login(&mut auth).expect("the credentials have not been asked yet");
+    assert_eq!(way, Login::Fresh);
+    assert_ne!(auth.snapshot().state, AuthState::Denied);
+}
+
+#[test]
+fn internal_error_is_worth_a_retry() {
+    let (mut auth, now) = auth();
+    let (id, _, _) = login(&mut auth).unwrap();
+    let failure =
+        Failure { code: Some("internal_error".into()), ..Failure::local(FailureKind::Forbidden, "try again") };
+    answer(&mut auth, id, Err(failure), now);
+    assert_eq!(auth.snapshot().state, AuthState::None, "not denied");
+    assert!(auth.poll_timeout().unwrap() <= now + Duration::from_secs(15));
+}
+
+#[test]
+fn answers_to_unknown_calls_are_ignored_and_nothing_happens_after_the_stop() {
+    let (mut auth, now) = auth();
+    let (id, _, _) = login(&mut auth).unwrap();
+    answer(&mut auth, id.clone(), token(1000, false), now);
+    let view = auth.snapshot();
+    answer(&mut auth, id, refused(), now);
+    assert_eq!(auth.snapshot(), view);
+    auth.handle_event(AuthEvent::Stop, now);
+    auth.handle_timeout(now + Duration::from_secs(86_400));
+    assert!(login(&mut auth).is_none() && auth.poll_timeout().is_none());
+}
