@@ -40,8 +40,10 @@ pub(super) struct Heartbeat {
     slot: Option<Instant>,
     /// The retry inside the current slot.
     retry: Option<Instant>,
-    /// The current slot has had its retry.
+    /// The current slot has had its retry, or may have none.
     retried: bool,
+    /// The last post failed. In a lasting outage a slot has no retry: a failing agent sends no more than a healthy one.
+    failing: bool,
     in_flight: Option<(CallId, Health)>,
     last_sent: Option<Instant>,
     last_said: Option<Health>,
@@ -68,6 +70,7 @@ impl Heartbeat {
             slot: None,
             retry: None,
             retried: false,
+            failing: false,
             in_flight: None,
             last_sent: None,
             last_said: None,
@@ -148,7 +151,7 @@ impl Heartbeat {
         let slot_is_due = self.slot.is_none_or(|slot| slot <= common.now);
         if slot_is_due {
             self.next_slot(common);
-            self.retried = false;
+            self.retried = self.failing;
         } else if self.retry.is_some_and(|retry| retry <= common.now) {
             self.retried = true;
         }
@@ -194,6 +197,7 @@ impl Heartbeat {
                 self.last_answer = Some((answered, common.now));
                 self.refused.reset();
                 self.hold = None;
+                self.failing = false;
                 common.note(Note::HealthAnswered { sent, answered });
             }
             Ok(
@@ -236,6 +240,7 @@ impl Heartbeat {
             | FailureKind::Redirected
             | FailureKind::Malformed => {}
         }
+        self.failing = true;
         if let Some(after) = failure.retry_after {
             // Slots before that are skipped, whatever they cost: the backend asked.
             self.hold = Some(common.now + after + self.cadence.mul_f64(RETRY_PART.1 * common.rng.f64()));

@@ -151,11 +151,9 @@ impl Outbox {
     }
 
     fn due(&self, common: &Common) -> Option<Instant> {
-        if self.in_flight.is_some()
-            || common.durable.outbox.is_empty()
-            || !Self::is_wanted(common)
-            || !common.may_send()
-        {
+        let known = common.session_id().is_some() && common.instance_id().is_some();
+        let free = self.in_flight.is_none() && !common.durable.outbox.is_empty();
+        if !free || !known || !Self::is_wanted(common) || !common.may_send() {
             return None;
         }
         let gap = if self.backlog { self.last_sent.map(|last| last + BACKLOG_GAP) } else { None };

@@ -23,6 +23,8 @@ const HINT_GAP: Duration = Duration::from_secs(1);
 const NOT_BOUND: Duration = Duration::from_secs(1);
 const NOT_BOUND_TRIES: u32 = 10;
 const FAILED: Policy = Policy::secs(2, 30);
+/// While we host, the read is a safety net: in an outage it must not be more traffic than in peace.
+const FAILED_HOSTING: Policy = Policy::secs(5, 120);
 /// While the instance is being closed there is little time.
 const CLOSING: Policy = Policy::millis(250, 1000);
 const FORBIDDEN: Policy = Policy::secs(60, 900);
@@ -248,6 +250,9 @@ impl SessionReader {
         let wait = if common.phase == Phase::Closing {
             Retry::new(CLOSING).failed(common.now, &mut common.rng, failure.retry_after)
         } else {
+            if self.retry.failures() == 0 {
+                self.retry = Retry::new(if common.phase.is_attached() { FAILED_HOSTING } else { FAILED });
+            }
             self.retry.failed(common.now, &mut common.rng, failure.retry_after)
         };
         self.due = Some(common.now + wait);

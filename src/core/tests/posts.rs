@@ -74,13 +74,24 @@ fn a_missing_configuration_never_stops_the_posts() {
 #[test]
 fn a_failed_post_is_retried_once_inside_its_cadence() {
     let mut rig = Rig::serving(params());
-    let sent = posts(&mut rig, 45, |_| Some(Err(failure(FailureKind::Unreachable))));
+    let mut turn = 0;
+    let sent = posts(&mut rig, 60, |_| {
+        turn += 1;
+        Some(if turn % 2 == 1 { Err(failure(FailureKind::Unreachable)) } else { accepted() })
+    });
     // Slot, its retry at a quarter to a half of the cadence, next slot, …
-    assert!(sent.len() >= 6, "{sent:?}");
+    assert!(sent.len() >= 8, "{sent:?}");
     for slot in sent.chunks_exact(2) {
         let gap = slot[1] - slot[0];
         assert!((2_490..=5_010).contains(&gap), "{sent:?}");
     }
+}
+
+#[test]
+fn a_lasting_outage_gets_no_more_posts_than_peace() {
+    let mut rig = Rig::serving(params());
+    let sent = posts(&mut rig, 600, |_| Some(Err(failure(FailureKind::Unreachable))));
+    assert!(sent.len() <= 62, "{} posts in 600 s", sent.len());
 }
 
 #[test]
