@@ -41,13 +41,19 @@ pub struct Retry {
     policy: Policy,
     ceiling: Duration,
     failures: u32,
+    /// Successes in a row since the last failure, as far as they matter.
+    calm: u32,
     until: Option<Instant>,
 }
+
+/// So many successes in a row make the next failure a first one again. Fewer do not: against a backend that fails every
+/// other call, quick first retries would be more traffic than peace.
+const CALM: u32 = 3;
 
 impl Retry {
     /// Nothing has failed yet.
     pub fn new(policy: Policy) -> Self {
-        Self { policy, ceiling: policy.base, failures: 0, until: None }
+        Self { policy, ceiling: policy.base, failures: 0, calm: 0, until: None }
     }
 
     /// It failed; gives the wait, which is also kept.
@@ -56,11 +62,22 @@ impl Retry {
         let wait = retry_after.unwrap_or_default().min(RETRY_AFTER_CAP) + jitter;
         self.ceiling = grown(self.ceiling, self.policy, now);
         self.failures = self.failures.saturating_add(1);
+        self.calm = 0;
         self.until = Some(now + wait);
         wait
     }
 
-    /// It succeeded, or something happened that makes it worth trying at once.
+    /// It succeeded.
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
+        self.until = None;
+        self.calm = self.calm.saturating_add(1);
+        if self.calm >= CALM {
+            self.ceiling = self.policy.base;
+        }
+    }
+
+    /// Something happened that makes it worth trying at once.
     pub fn reset(&mut self) {
         *self = Self::new(self.policy);
     }

@@ -22,6 +22,8 @@ const LIMIT_PART: f64 = 0.8;
 const LIMIT_CAP: Duration = Duration::from_secs(10);
 /// The retry inside a cadence.
 const RETRY_PART: (f64, f64) = (0.25, 0.5);
+/// What a retry costs, in accepted posts.
+const RETRY_COST: u32 = 10;
 /// A changed verdict is posted, but not more often than this.
 const CHANGE_GAP: Duration = Duration::from_secs(1);
 /// The backend's cadence is believed within these bounds (backend.md, trap 10).
@@ -42,8 +44,9 @@ pub(super) struct Heartbeat {
     retry: Option<Instant>,
     /// The current slot has had its retry, or may have none.
     retried: bool,
-    /// The last post failed. In a lasting outage a slot has no retry: a failing agent sends no more than a healthy one.
-    failing: bool,
+    /// What may be spent on retries, in tenths: an accepted post earns one, a retry costs [`RETRY_COST`]. So a failing agent
+    /// sends at most a tenth more than a healthy one, whatever the share of failures.
+    credit: u32,
     in_flight: Option<(CallId, Health)>,
     last_sent: Option<Instant>,
     last_said: Option<Health>,
@@ -70,7 +73,7 @@ impl Heartbeat {
             slot: None,
             retry: None,
             retried: false,
-            failing: false,
+            credit: RETRY_COST,
             in_flight: None,
             last_sent: None,
             last_said: None,
@@ -151,9 +154,10 @@ impl Heartbeat {
         let slot_is_due = self.slot.is_none_or(|slot| slot <= common.now);
         if slot_is_due {
             self.next_slot(common);
-            self.retried = self.failing;
+            self.retried = self.credit < RETRY_COST;
         } else if self.retry.is_some_and(|retry| retry <= common.now) {
             self.retried = true;
+            self.credit = self.credit.saturating_sub(RETRY_COST);
         }
         self.retry = None;
         let left = self.slot.map_or(self.cadence, |slot| slot.saturating_duration_since(common.now));
@@ -197,7 +201,7 @@ impl Heartbeat {
                 self.last_answer = Some((answered, common.now));
                 self.refused.reset();
                 self.hold = None;
-                self.failing = false;
+                self.credit = (self.credit + 1).min(2 * RETRY_COST);
                 common.note(Note::HealthAnswered { sent, answered });
             }
             Ok(
@@ -217,10 +221,9 @@ impl Heartbeat {
         common.counters.health_failed += 1;
         match failure.kind {
             FailureKind::Unauthorised | FailureKind::NoToken => {
-                // Not the beat's fault: it is owed, as soon as there is a token, if the slot still has its retry.
-                if !self.retried {
-                    self.retry = Some(common.now);
-                }
+                // Not the beat's fault: it is owed as soon as there is another token, and the repetition is not charged.
+                self.retry = Some(common.now);
+                self.credit = self.credit.saturating_add(RETRY_COST);
                 return;
             }
             FailureKind::Forbidden | FailureKind::Rejected | FailureKind::Unsupported => {
@@ -240,7 +243,6 @@ impl Heartbeat {
             | FailureKind::Redirected
             | FailureKind::Malformed => {}
         }
-        self.failing = true;
         if let Some(after) = failure.retry_after {
             // Slots before that are skipped, whatever they cost: the backend asked.
             self.hold = Some(common.now + after + self.cadence.mul_f64(RETRY_PART.1 * common.rng.f64()));

@@ -144,7 +144,7 @@ impl Lifecycle {
         }
         match result {
             Ok(Answer::Instance(info)) => {
-                self.retry.reset();
+                self.retry.succeeded();
                 self.refused.reset();
                 publisher.assume(InstanceUpdate {
                     allocation_id: None,

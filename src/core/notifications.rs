@@ -155,7 +155,7 @@ impl Notifications {
     }
 
     fn took(&mut self, common: &mut Common, page: &Page, since: Instant, full_at: usize) {
-        self.retry.reset();
+        self.retry.succeeded();
         self.refused.reset();
         self.last_cut = None;
         self.without_cursor = false;

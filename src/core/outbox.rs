@@ -197,7 +197,7 @@ impl Outbox {
         let Some(report) = common.durable.outbox.iter().find(|report| report.id == report_id).cloned() else { return };
         let (what, label) = (report.content.what(), report.content.label().to_owned());
         let Err(failure) = result else {
-            self.retry.reset();
+            self.retry.succeeded();
             self.refused.reset();
             self.last_failure = None;
             common.remember(vec![Record::Sent { report: report_id }]);

@@ -119,7 +119,7 @@ impl Publisher {
         let (_, sent) = self.in_flight.take_if(|(wanted, _)| wanted == id)?;
         match result {
             Ok(Answer::Instance(info)) => {
-                self.retry.reset();
+                self.retry.succeeded();
                 self.refused.reset();
                 self.taken = Some(sent);
                 common.written = Some(common.now);

@@ -92,6 +92,7 @@ impl SessionReader {
 
     /// The session was found: from now on the slow rhythm.
     pub(super) fn found(&mut self, common: &mut Common) {
+        self.retry = Retry::new(FAILED_HOSTING);
         if self.in_flight.is_none() {
             self.due = Some(common.about(PERIOD));
         }
@@ -194,7 +195,7 @@ impl SessionReader {
 
     fn succeeded(&mut self, common: &mut Common) {
         self.misses = 0;
-        self.retry.reset();
+        self.retry.succeeded();
         self.forbidden.reset();
         let period = if common.phase == Phase::Resolving { NOT_BOUND } else { PERIOD };
         self.due = Some(common.about(period));
@@ -250,9 +251,6 @@ impl SessionReader {
         let wait = if common.phase == Phase::Closing {
             Retry::new(CLOSING).failed(common.now, &mut common.rng, failure.retry_after)
         } else {
-            if self.retry.failures() == 0 {
-                self.retry = Retry::new(if common.phase.is_attached() { FAILED_HOSTING } else { FAILED });
-            }
             self.retry.failed(common.now, &mut common.rng, failure.retry_after)
         };
         self.due = Some(common.now + wait);

@@ -48,7 +48,7 @@ enum Delivery {
     /// A long poll has waited long enough.
     PollOver(CallId),
     /// A login is over.
-    Login(CallId, Generation, Result<LoggedIn, Failure>),
+    Login(CallId, Result<LoggedIn, Failure>),
     /// A batch is on disk.
     Stored(crate::core::ids::Ticket, Vec<Record>),
 }
@@ -265,7 +265,7 @@ impl World {
                         Ok(LoggedIn { lifetime: Some(Duration::from_secs(3600)), can_refresh: false })
                     };
                     let after = self.delay();
-                    self.schedule(after, Delivery::Login(id, generation, result));
+                    self.schedule(after, Delivery::Login(id, result));
                 }
             }
             while let Some(action) = self.agent.poll_action() {
@@ -346,7 +346,7 @@ impl World {
                     self.respond(id, Ok(Answer::Page(Page::default())));
                 }
             }
-            Delivery::Login(id, _, result) => self.auth.handle_event(AuthEvent::Answered { id, result }, self.now),
+            Delivery::Login(id, result) => self.auth.handle_event(AuthEvent::Answered { id, result }, self.now),
             Delivery::Stored(ticket, records) => {
                 for record in &records {
                     self.durable.apply(record);
