@@ -33,6 +33,9 @@ mod shape;
 mod strict;
 mod validate;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 

@@ -70,7 +70,8 @@ pub(super) fn environment(shape: &Shape, surroundings: &Surroundings) -> Parsed 
         let Some(name) = variable.strip_prefix(PREFIX) else { continue };
         let origin = format!("environment variable {}", variable.escape_debug());
         let parts: Vec<&str> = name.split(SEPARATOR).collect();
-        if parts.len() < 2 {
+        let path: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
+        if path.len() < 2 && shape.find(&path).is_none() {
             // Kubernetes sets RALLYHERE_AGENT_PORT and its like for a service of that name: not ours, not a mistake.
             if let Some(key) = flattened(shape, name) {
                 out.mistakes.push(Mistake {
@@ -81,7 +82,6 @@ pub(super) fn environment(shape: &Shape, surroundings: &Surroundings) -> Parsed 
             }
             continue;
         }
-        let path: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
         take(shape, &path, text, &origin, &mut out, |taken| {
             parts.get(taken..).map(|rest| rest.join(SEPARATOR)).unwrap_or_default()
         });
