@@ -32,8 +32,9 @@ pub(super) struct Parsed {
 /// Reads the text of one file. `name` is its path, for messages.
 pub(super) fn parse(shape: &Shape, name: &str, text: &str) -> Parsed {
     let lines = Lines::new(name, text);
-    let (table, errors) = DeTable::parse_recoverable(text);
+    let (table, mut errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
+        errors.sort_by_key(|error| error.span().map(|span| span.start));
         // What the parser made of the rest is a guess; complaints about guesses help nobody.
         let mistakes = errors
             .iter()
@@ -204,5 +205,24 @@ impl<'a> Lines<'a> {
         let start = self.starts.get(line - 1).copied().unwrap_or_default();
         let column = self.text.get(start..span.start).map_or(0, |before| before.chars().count());
         format!("{}:{line}:{}", self.name, column + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_come_from_the_top_to_the_bottom_with_line_and_column() {
+        let shape = Shape::new().unwrap();
+        let places = |text: &str| -> Vec<String> {
+            parse(&shape, "f", text).mistakes.into_iter().filter_map(|mistake| mistake.origin).collect()
+        };
+        assert_eq!(
+            places("[log]\nlevel = 7\n[auth]\n  grant = 1\n# ü\n[admin]\nx = 'ü' \n"),
+            ["f:2:9", "f:4:11", "f:7:1"]
+        );
+        // The parser itself tells the fifth line before the fourth.
+        assert_eq!(places("[environment\nurl = 'x'\n[log]\nlevel = \nfoo\n"), ["f:1:13", "f:4:9", "f:5:4"]);
     }
 }
