@@ -1,6 +1,7 @@
 //! What the program uses: every value present, typed and checked. Made by [`super::load`] only.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -130,8 +131,15 @@ pub enum LogFormat {
 }
 
 /// The environment that a configuration is read in. Passed down from `main`; nothing below reads `std::env`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// Environment variables.
     pub env: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Surroundings {
+    /// Only the names: the values may be secrets, and not only ours.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.env.keys()).finish()
+    }
 }

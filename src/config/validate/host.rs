@@ -1,0 +1,101 @@
+//! What the process needs on its host: listeners, state, logs.
+
+use super::{Checker, places, values};
+use crate::config::files::named;
+use crate::config::settings::{Admin, LocalApi, Log, LogFormat, State};
+
+/// Bytes of a Unix socket's path (unix(7): 108 with the zero at the end).
+const SOCKET_LIMIT: usize = 107;
+
+impl Checker<'_> {
+    /// `local_api.*`
+    pub(super) fn local_api(&mut self) -> Option<LocalApi> {
+        let raw = &self.raw.local_api;
+        let socket = match raw.socket.as_str() {
+            "none" => None,
+            "" => places::socket(self.surroundings),
+            path => values::path(path),
+        };
+        if let Some(path) = socket.as_ref().filter(|path| path.as_os_str().len() > SOCKET_LIMIT) {
+            let length = path.as_os_str().len();
+            self.refuse(
+                "local_api.socket",
+                format!("{} has {length} bytes; the path of a socket has at most {SOCKET_LIMIT}", named(path)),
+            );
+        }
+        let listen = self.check("local_api.listen", values::listen(&raw.listen));
+        if let Some(Some(address)) = listen
+            && !address.ip().to_canonical().is_loopback()
+        {
+            if !raw.allow_remote {
+                self.refuse(
+                    "local_api.listen",
+                    "is not a loopback address: other hosts could steer this server; set local_api.allow_remote = true if they may"
+                        .to_owned(),
+                );
+            } else if raw.token_file.is_empty() {
+                self.warn(
+                    "local_api.listen",
+                    "lets other hosts steer this server without a token; set local_api.token_file",
+                );
+            }
+        }
+        let path = values::path(&raw.token_file);
+        let token = match path {
+            None => Some(None),
+            Some(path) => self
+                .secret_file("local_api.token_file", path.clone())
+                .and_then(|token| self.header_safe("local_api.token_file", token, Some(path)))
+                .map(Some),
+        };
+        if socket.is_none() && listen == Some(None) && self.raw.game.ready == "sdk" {
+            let why = if raw.socket.is_empty() {
+                "names no socket, and neither do RUNTIME_DIRECTORY and XDG_RUNTIME_DIR"
+            } else {
+                "turns the socket off, and local_api.listen is empty"
+            };
+            self.warn("local_api.socket", &format!("{why}: the game has no way to say that it is ready"));
+        }
+        Some(LocalApi { socket, listen: listen?, allow_remote: raw.allow_remote, token: token? })
+    }
+
+    /// `admin.*`
+    pub(super) fn admin(&mut self, local_api: Option<&LocalApi>) -> Option<Admin> {
+        let listen = self.check("admin.listen", values::listen(&self.raw.admin.listen))?;
+        let same = local_api.is_some_and(|local| local.listen == listen);
+        if same && listen.is_some_and(|address| address.port() != 0) {
+            self.refuse("admin.listen", "is the address of local_api.listen too; each needs its own port".to_owned());
+            return None;
+        }
+        Some(Admin { listen })
+    }
+
+    /// `state.*`
+    pub(super) fn state(&mut self) -> Option<State> {
+        let dir = values::path(&self.raw.state.dir).or_else(|| places::state(self.surroundings));
+        if dir.is_none() {
+            self.missing(
+                "state.dir",
+                &[],
+                "is required here: none of STATE_DIRECTORY, XDG_STATE_HOME and HOME is set to say where state is kept",
+            );
+        }
+        Some(State { dir: dir? })
+    }
+
+    /// `log.*`
+    pub(super) fn log(&mut self) -> Option<Log> {
+        // systemd sets JOURNAL_STREAM for a service whose output goes to the journal (systemd.exec(5)).
+        let journal = places::variable(self.surroundings, "JOURNAL_STREAM").is_some();
+        let automatic = if journal { LogFormat::Journald } else { LogFormat::Text };
+        let words = [
+            ("auto", automatic),
+            ("text", LogFormat::Text),
+            ("json", LogFormat::Json),
+            ("journald", LogFormat::Journald),
+        ];
+        let format = self.check("log.format", values::word(&self.raw.log.format, &words));
+        let level = self.check("log.level", values::level(&self.raw.log.level));
+        Some(Log { format: format?, level: level? })
+    }
+}
