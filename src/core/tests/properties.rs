@@ -226,7 +226,7 @@ fn random_answer(kind: CallKind, how: u8) -> Result<Answer, Failure> {
         return Err(failure(kinds[usize::from(how) % kinds.len()]));
     }
     Ok(match kind {
-        CallKind::FindSession | CallKind::ReadSession if how % 7 == 0 => Answer::NotModified,
+        CallKind::FindSession | CallKind::ReadSession if how.is_multiple_of(7) => Answer::NotModified,
         CallKind::FindSession | CallKind::ReadSession => session(shown(if how < 150 { 0 } else { how })),
         CallKind::Register | CallKind::Update => instance(info(JoinStatus::Pending)),
         CallKind::Unregister => Answer::Unregistered,
