@@ -1,1 +1,4 @@
 //! The adapters to the world. They know nothing of the core's state.
+
+pub mod admin;
+pub mod local;
