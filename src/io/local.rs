@@ -5,7 +5,7 @@
 //! instance is that handle and nothing more.
 //!
 //! * A body is a JSON object of at most 256 KiB, with only the fields of its call; a wrong one is named in the 422.
-//! * Who may call: on the socket whom its file mode 0660 lets in (the agent's user and group, and root); on TCP see [`access`].
+//! * Who may call: on the socket whom its file mode 0660 lets in (the agent's user and group, and root); on TCP see `access`: Host, Origin, token.
 //! * Slow, silent and greedy peers are cut, see [`Limits`]. None of them holds anybody else.
 //! * A game that asks for notifications with `wait` gets them within milliseconds; until it acknowledges, it gets them again.
 
