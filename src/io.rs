@@ -1,4 +1,8 @@
 //! The adapters to the world. They know nothing of the core's state.
 
+pub mod admin;
+pub mod http;
+pub mod local;
 pub mod notify;
 pub mod signals;
+pub mod store;

@@ -1,1 +1,12 @@
-//! Tests: local.
+//! Tests: local. The local API, the admin listener and the client commands, against a fake core.
+
+mod access;
+mod admin;
+mod calls;
+mod cli;
+mod fake;
+mod garbage;
+mod limits;
+mod notifications;
+mod raw;
+mod sockets;

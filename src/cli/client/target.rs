@@ -1,0 +1,142 @@
+//! Where an agent is: as it was said, or the usual places.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hyper::Uri;
+
+use super::ClientError;
+use crate::config::settings::Surroundings;
+
+/// Where an agent is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Its socket.
+    Socket(PathBuf),
+    /// Its address.
+    Tcp {
+        /// A name or an address, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Both, as they stand in a Host header.
+        authority: String,
+    },
+}
+
+impl Target {
+    /// Reads what stands behind --url.
+    pub(super) fn parse(url: &str) -> Result<Self, ClientError> {
+        let wrong = |reason| ClientError::Url { url: url.to_owned(), reason };
+        let uri: Uri = url.parse().map_err(|_unreadable| wrong("it is not a URL"))?;
+        if uri.scheme_str() != Some("http") {
+            return Err(wrong("an agent speaks plain HTTP on an address of its own machine"));
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(wrong("there is nothing to say behind the port"));
+        }
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+        let authority = authority.ok_or_else(|| wrong("there is no host, or more than a host"))?;
+        let host = authority.host();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        Ok(Self::Tcp {
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(80),
+            authority: authority.to_string(),
+        })
+    }
+
+    /// What stands in the Host header.
+    pub(super) fn authority(&self) -> &str {
+        match self {
+            Self::Socket(_) => "localhost",
+            Self::Tcp { authority, .. } => authority,
+        }
+    }
+
+    /// A connection that did not come up, with what to do.
+    pub(super) fn refused(&self, source: io::Error) -> ClientError {
+        let kind = source.kind();
+        let hint = if kind == io::ErrorKind::NotFound {
+            "there is no such socket: start the agent, or say where it is"
+        } else if kind == io::ErrorKind::PermissionDenied {
+            "you may not use this socket: run this as root, as the agent's user, or as a member of its group"
+        } else if kind == io::ErrorKind::ConnectionRefused {
+            "nobody listens there: is the agent running?"
+        } else {
+            "is it the right place?"
+        };
+        ClientError::Connect { target: self.to_string(), hint, source }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "{}", path.display()),
+            Self::Tcp { authority, .. } => write!(f, "http://{authority}"),
+        }
+    }
+}
+
+/// The first of the usual sockets that is there: where an agent puts it, seen from its own unit, from the same user, and from
+/// the host (design.md section 4).
+pub(super) fn usual_socket(surroundings: &Surroundings) -> Result<PathBuf, ClientError> {
+    let set = |name: &str| surroundings.env.get(name).filter(|value| !value.is_empty());
+    let mut tried = Vec::new();
+    // systemd names several directories with colons between them; the first is the agent's.
+    if let Some(directory) = set("RUNTIME_DIRECTORY").and_then(|list| list.split(':').next()) {
+        tried.push(Path::new(directory).join("agent.sock"));
+    }
+    if let Some(directory) = set("XDG_RUNTIME_DIR") {
+        tried.push(Path::new(directory).join("rallyhere-agent/agent.sock"));
+    }
+    tried.push(PathBuf::from("/run/rallyhere-agent/agent.sock"));
+    // Also one that we may not use counts: then that is what has to be said.
+    match tried.iter().find(|path| std::fs::symlink_metadata(path).is_ok()) {
+        Some(path) => Ok(path.clone()),
+        None => Err(ClientError::NoSocket { tried }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_scheme_host_and_port() {
+        let target = |host: &str, port, authority: &str| Target::Tcp {
+            host: host.to_owned(),
+            port,
+            authority: authority.to_owned(),
+        };
+        assert_eq!(Target::parse("http://127.0.0.1:9358").unwrap(), target("127.0.0.1", 9358, "127.0.0.1:9358"));
+        assert_eq!(Target::parse("http://[::1]:9358/").unwrap(), target("::1", 9358, "[::1]:9358"));
+        assert_eq!(Target::parse("http://localhost").unwrap(), target("localhost", 80, "localhost"));
+        for bad in ["", "127.0.0.1:9358", "https://localhost:1", "http://a/b", "http://a?b", "http://me@a", "unix:/x"] {
+            let error = Target::parse(bad).unwrap_err();
+            assert!(error.to_string().contains("http://127.0.0.1:9358"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_first_usual_socket_that_is_there_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |name: &str| dir.path().join(name).display().to_string();
+        let env = [
+            ("RUNTIME_DIRECTORY".to_owned(), format!("{}:/elsewhere", place("run"))),
+            ("XDG_RUNTIME_DIR".to_owned(), place("xdg")),
+        ];
+        let surroundings = Surroundings { env: env.into() };
+        if let Err(ClientError::NoSocket { tried }) = usual_socket(&surroundings) {
+            assert_eq!(tried.len(), 3, "{tried:?}");
+        }
+        for socket in ["xdg/rallyhere-agent/agent.sock", "run/agent.sock"] {
+            let path = dir.path().join(socket);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "").unwrap();
+            assert_eq!(usual_socket(&surroundings).unwrap(), path);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `notifications`: what waits for the game, one JSON object a line, oldest first.
+
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Client, Connect};
+use super::{CommandError, Terminal};
+
+/// How long the agent holds one call while nothing comes.
+const HELD: Duration = Duration::from_secs(25);
+
+/// What may be said to `notifications`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) connect: Connect,
+    /// Go on with what comes, until stopped.
+    #[arg(long)]
+    follow: bool,
+    /// Acknowledge what was printed: the game will not get it any more.
+    #[arg(long)]
+    ack: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Page {
+    notifications: Vec<Entry>,
+}
+
+/// An entry is shown as it came; only its id is read.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Value")]
+struct Entry {
+    id: String,
+    line: String,
+}
+
+impl TryFrom<Value> for Entry {
+    type Error = &'static str;
+
+    fn try_from(entry: Value) -> Result<Self, Self::Error> {
+        let id =
+            entry.get("notification_id").and_then(Value::as_str).ok_or("a notification without notification_id")?;
+        Ok(Self { id: id.to_owned(), line: entry.to_string() })
+    }
+}
+
+pub(super) async fn run(args: &Args, client: &Client, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
+    let held = if args.follow { HELD } else { Duration::ZERO };
+    let mut path = path(held, None);
+    loop {
+        let page: Page = client.wait(&path, held).await?;
+        // Each is on its way out before any is acknowledged: one that nobody saw is not gone.
+        for entry in &page.notifications {
+            terminal.say(&entry.line)?;
+        }
+        match page.notifications.last() {
+            Some(last) => {
+                if args.ack {
+                    client.post::<Value>("/v1/notifications/ack", &json!({"notification_id": last.id})).await?;
+                }
+                path = self::path(held, Some(&last.id));
+            }
+            None if args.follow => {}
+            None => return Ok(()),
+        }
+    }
+}
+
+fn path(held: Duration, after: Option<&str>) -> String {
+    let wait = held.as_secs();
+    match after {
+        Some(after) => {
+            format!("/v1/notifications?limit=1000&wait={wait}&after={}", utf8_percent_encode(after, NON_ALPHANUMERIC))
+        }
+        None => format!("/v1/notifications?limit=1000&wait={wait}"),
+    }
+}

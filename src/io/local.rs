@@ -1,0 +1,197 @@
+//! The local API: how the game and the operator reach one instance (design.md sections 6 and 8).
+//!
+//! HTTP/1.1 and JSON, the same on a Unix socket and on a TCP address; kept-alive connections are welcome. Reading is answered
+//! from the snapshot, everything else is asked of the instance through [`InstanceHandle`]. What this room knows of an
+//! instance is that handle and nothing more.
+//!
+//! * A body is a JSON object of at most 256 KiB, with only the fields of its call; a wrong one is named in the 422.
+//! * Who may call: on the socket whom its file mode 0660 lets in (the agent's user and group, and root); on TCP see `access`: Host, Origin, token.
+//! * Slow, silent and greedy peers are cut, see [`Limits`]. None of them holds anybody else.
+//! * A game that asks for notifications with `wait` gets them within milliseconds; until it acknowledges, it gets them again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::config::settings;
+use crate::ports::InstanceHandle;
+
+pub(crate) mod access;
+mod body;
+mod calls;
+mod check;
+mod connection;
+mod notifications;
+pub(crate) mod refusal;
+mod routes;
+pub(crate) mod server;
+mod socket;
+pub mod status;
+mod stream;
+
+use access::Access;
+use routes::Api;
+use server::Door;
+pub use server::Limits;
+
+/// The local API of one instance, open but not yet served: from here on a client's connection waits and is not refused.
+#[derive(Debug)]
+pub struct LocalApi {
+    doors: Vec<Door>,
+    tcp_addr: Option<SocketAddr>,
+    handle: InstanceHandle,
+    limits: Limits,
+}
+
+/// Why the local API could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalApiError {
+    /// The path does not fit.
+    #[error(
+        "local_api.socket: {} has {length} bytes, but the path of a Unix socket has at most {limit}: choose a shorter one",
+        path.display(),
+        limit = socket::PATH_LIMIT
+    )]
+    SocketPathTooLong {
+        /// The path.
+        path: PathBuf,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// Somebody answers on it.
+    #[error(
+        "local_api.socket: another program answers on {}: stop it, or choose another path",
+        path.display()
+    )]
+    SocketInUse {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something else is in its place.
+    #[error(
+        "local_api.socket: {} is there already and is not a socket: move it away, or choose another path",
+        path.display()
+    )]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Its directory is missing and could not be made.
+    #[error(
+        "local_api.socket: the directory {} is missing and could not be made: make it, owned by the agent's user, mode 0750",
+        path.display()
+    )]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system did not let us.
+    #[error(
+        "local_api.socket: {} could not be opened (attempt to {doing}): check who owns it and its directory",
+        path.display()
+    )]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Other machines could reach it.
+    #[error(
+        "local_api.listen: {addr} can be reached from other machines: use a loopback address, or set local_api.allow_remote"
+    )]
+    NotLoopback {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// Somebody listens there.
+    #[error("local_api.listen: another program listens on {addr}: stop it, or choose another port")]
+    AddressInUse {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// The system did not let us.
+    #[error(
+        "local_api.listen: cannot listen on {addr}: is it an address of this machine, and a port that the agent may use?"
+    )]
+    Tcp {
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl LocalApi {
+    /// Opens the socket and the address that the settings name. Must be called inside the runtime.
+    ///
+    /// The socket's directory is made (mode 0750) if it is missing and its parent is there. A socket that nobody answers on
+    /// is taken over. With neither socket nor address there is nothing to open, and that is fine.
+    ///
+    /// # Errors
+    /// If one of them cannot be opened; then none is, and a socket file that was made is removed again.
+    pub fn bind(settings: &settings::LocalApi, handle: InstanceHandle) -> Result<Self, LocalApiError> {
+        let mut doors = Vec::new();
+        if let Some(path) = &settings.socket {
+            doors.push(socket::open(path)?);
+        }
+        let mut tcp_addr = None;
+        if let Some(addr) = settings.listen {
+            if !addr.ip().is_loopback() && !settings.allow_remote {
+                return Err(LocalApiError::NotLoopback { addr });
+            }
+            let (listener, bound) = listen(addr).map_err(|source| {
+                if source.kind() == io::ErrorKind::AddrInUse {
+                    LocalApiError::AddressInUse { addr }
+                } else {
+                    LocalApiError::Tcp { addr, source }
+                }
+            })?;
+            let token = settings.token.clone();
+            doors.push(Door::tcp(listener, Access::Tcp { bound, any_host: settings.allow_remote, token }));
+            tcp_addr = Some(bound);
+        }
+        Ok(Self { doors, tcp_addr, handle, limits: Limits::default() })
+    }
+
+    /// Serves with other limits; for tests.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where it listens on TCP, with the port that was found for port 0.
+    pub fn tcp_addr(&self) -> Option<SocketAddr> {
+        self.tcp_addr
+    }
+
+    /// The path of the socket.
+    pub fn socket(&self) -> Option<&Path> {
+        self.doors.iter().find_map(Door::file).map(socket::SocketFile::path)
+    }
+
+    /// Serves until `shutdown` is over. Then the socket file goes, waiting calls are answered (with nothing) and streams end
+    /// at once, and what is still in progress after a second is cut.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let (closing, closes) = watch::channel(false);
+        let router = routes::router(Arc::new(Api::new(self.handle, closes, self.limits)));
+        server::serve(self.doors, router, closing, self.limits, shutdown).await;
+    }
+}
+
+/// Listens on an address, and says which one it became.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = std::net::TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    let bound = listener.local_addr()?;
+    Ok((TcpListener::from_std(listener)?, bound))
+}

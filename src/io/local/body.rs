@@ -1,0 +1,153 @@
+//! Reading a request's body: bounded in size and time, strictly JSON, strictly the fields that the call has.
+//!
+//! The type that is announced (`Content-Type`) does not matter: games send what their HTTP library likes, and pages in
+//! browsers do not get this far.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use http_body_util::BodyExt as _;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use super::refusal::Refusal;
+use super::routes::Api;
+use crate::clock;
+
+/// The largest body, in bytes: an event with dozens of the largest custom_data values, far below what would hurt.
+pub(super) const BODY_LIMIT: usize = 256 * 1024;
+/// How much of a body that is too large is read and thrown away, so that its sender gets to read the refusal.
+const DRAIN_LIMIT: usize = 4 * BODY_LIMIT;
+
+/// The body of a call.
+pub(super) trait Shape: DeserializeOwned {
+    /// Stands for no body at all; `None` where a field is required.
+    fn empty() -> Option<Self>;
+}
+
+/// A body that has the right shape. Its values are checked by the call.
+#[derive(Debug)]
+pub(super) struct Strict<T>(pub(super) T);
+
+impl<T: Shape> FromRequest<Arc<Api>> for Strict<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Refusal> {
+        let bytes = read(request, api.limits().body).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// Reads the whole body.
+async fn read(request: Request, limit: Duration) -> Result<Bytes, Refusal> {
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse::<u64>().ok());
+    let waits = request.headers().contains_key(header::EXPECT);
+    let too_large = announced.is_some_and(|length| length > BODY_LIMIT as u64);
+    if too_large && waits {
+        // The sender asks first: it has sent nothing yet.
+        return Err(too_large_refusal());
+    }
+    let mut body = request.into_body();
+    let reading = async {
+        if !too_large && let Some(bytes) = collect(&mut body).await? {
+            return Ok(bytes);
+        }
+        drain(&mut body).await;
+        Err(too_large_refusal())
+    };
+    // Dropping the read half-way is fine: the connection is closed after this answer.
+    tokio::select! {
+        biased;
+        read = reading => read,
+        () = clock::sleep(limit) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            format!("the body did not arrive within {} s", limit.as_secs_f64()),
+        )
+        .with_header(header::CONNECTION, HeaderValue::from_static("close"))),
+    }
+}
+
+/// The body, or `None` if it is larger than the limit.
+async fn collect(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Refusal::new(StatusCode::BAD_REQUEST, "broken_body", format!("the body broke off: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > BODY_LIMIT {
+            return Ok(None);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(Some(whole.into()))
+}
+
+async fn drain(body: &mut Body) {
+    let mut drained = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        drained += frame.data_ref().map_or(0, Bytes::len);
+        if drained > DRAIN_LIMIT {
+            return;
+        }
+    }
+}
+
+fn too_large_refusal() -> Refusal {
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too_large",
+        format!("the body has more than {BODY_LIMIT} bytes; say it in several calls"),
+    )
+}
+
+/// Takes bytes as the body of a call.
+pub(super) fn parse<T: Shape>(bytes: &[u8]) -> Result<T, Refusal> {
+    let not_json = |error: &dyn std::fmt::Display| {
+        Refusal::new(StatusCode::BAD_REQUEST, "not_json", format!("the body is not JSON: {error}"))
+    };
+    let trimmed = bytes.trim_ascii();
+    if trimmed.is_empty() {
+        return T::empty().ok_or_else(|| not_json(&"it is empty"));
+    }
+    // First that it is JSON to its end, then what it says: a wrong field must not hide that the rest is broken.
+    serde_json::from_slice::<IgnoredAny>(trimmed).map_err(|error| not_json(&error))?;
+    if trimmed.first() != Some(&b'{') {
+        return Err(Refusal::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_field",
+            "the body must be a JSON object, {…}",
+        ));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(trimmed);
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        if error.is_data() {
+            let reason = without_position(&error);
+            match path.as_str() {
+                // The reason itself names the field: it is missing, or there twice.
+                "." => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", reason),
+                path => Refusal::field(path, reason),
+            }
+        } else {
+            not_json(&error)
+        }
+    })
+}
+
+/// What serde says, without line and column: bodies are written by programs in one line.
+fn without_position(error: &serde_json::Error) -> String {
+    let words = error.to_string();
+    match words.rfind(" at line ") {
+        Some(end) => words.get(..end).unwrap_or(&words).to_owned(),
+        None => words,
+    }
+}

@@ -1,0 +1,315 @@
+//! `GET /v1/status`: the snapshot as JSON (design.md section 8). The command line reads the same types back, and the admin
+//! listener shows the same.
+//!
+//! custom_data is not shown: games put join tokens there. Moments are wall-clock times to the millisecond.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use jiff::{Timestamp, Unit};
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+use crate::core::action::Outcome;
+use crate::core::snapshot::{self, Snapshot};
+
+/// A word of a fixed vocabulary, or text that was read back.
+type Word = Cow<'static, str>;
+
+/// The whole answer. What a newer agent adds is ignored when it is read back; what an older one lacks is empty.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The agent's own version.
+    pub version: Word,
+    /// The instance's name in the configuration.
+    pub name: String,
+    /// resolving, registering, loading, serving, draining, closing, ended, superseded
+    pub phase: Word,
+    /// Since when.
+    pub phase_since: Option<Timestamp>,
+    /// Whether the game has said that it is ready.
+    pub ready: bool,
+    /// Health.
+    pub health: Health,
+    /// The session, once found.
+    pub session: Option<Session>,
+    /// The instance, as far as known.
+    pub instance: Instance,
+    /// The login.
+    pub auth: Auth,
+    /// Notifications.
+    pub notifications: Notifications,
+    /// Reports and events.
+    pub outbox: Outbox,
+    /// The state on disk.
+    pub store: Store,
+    /// The drain, once begun.
+    pub drain: Option<Drain>,
+    /// ended or superseded, once it is.
+    pub outcome: Option<Word>,
+    /// Since the start of the process.
+    pub counters: Counters,
+}
+
+/// `health`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// What we would post now.
+    pub verdict: Word,
+    /// Why.
+    pub reason: String,
+    /// How often we post.
+    pub cadence_seconds: f64,
+    /// When the last post left.
+    pub last_sent: Option<Timestamp>,
+    /// What the backend said last.
+    pub last_answer: Option<HealthAnswer>,
+}
+
+/// `health.last_answer`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HealthAnswer {
+    /// What it thinks of us.
+    pub health: Word,
+    /// When it said so.
+    pub at: Option<Timestamp>,
+}
+
+/// `session`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Session {
+    /// Its id.
+    pub session_id: String,
+    /// The region it prefers.
+    pub region_id: Option<String>,
+    /// Its version.
+    pub etag: Option<String>,
+    /// When it was last confirmed.
+    pub seen: Option<Timestamp>,
+}
+
+/// `instance`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Instance {
+    /// Its session.
+    pub session_id: Option<String>,
+    /// Its id.
+    pub instance_id: Option<String>,
+    /// Its allocation, if it was allocated.
+    pub allocation_id: Option<String>,
+    /// What the backend last took from us.
+    pub join_status: Option<String>,
+    /// For players outside; "" if there is none.
+    pub public_conn_str: String,
+    /// For players in the same network; "" if there is none.
+    pub private_conn_str: String,
+    /// semver of the game build.
+    pub version: Option<String>,
+}
+
+/// `auth`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Auth {
+    /// none, logging_in, valid, refreshing, denied
+    pub state: Word,
+    /// What is wrong and what to do.
+    pub detail: Option<String>,
+    /// When it is tried again, if it is waiting.
+    pub retry_at: Option<Timestamp>,
+    /// Logins that were tried.
+    pub attempts: u64,
+}
+
+/// `notifications`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Notifications {
+    /// off, polling, backing_off, paused, unsupported
+    pub state: Word,
+    /// How many wait for the game.
+    pub inbox: usize,
+    /// The newest that was taken.
+    pub cursor: Option<String>,
+}
+
+/// `outbox`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outbox {
+    /// Not delivered yet.
+    pub waiting: usize,
+    /// Never deliverable, kept.
+    pub dead: usize,
+    /// Why the oldest one waits.
+    pub last_failure: Option<String>,
+}
+
+/// `store`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Store {
+    /// ok, full, read_only, failed
+    pub state: Word,
+    /// How often something could not be made durable.
+    pub faults: u64,
+}
+
+/// `drain`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Drain {
+    /// In words.
+    pub reason: String,
+    /// When it stops waiting for the game.
+    pub deadline: Option<Timestamp>,
+}
+
+/// `counters`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the names and meanings are those of core::snapshot::Counters")]
+pub struct Counters {
+    pub health_sent: u64,
+    pub health_answered: u64,
+    pub health_disputed: u64,
+    pub health_failed: u64,
+    pub notifications_received: u64,
+    pub notifications_repeated: u64,
+    pub notifications_unusable: u64,
+    pub notifications_acknowledged: u64,
+    pub reports_accepted: u64,
+    pub reports_sent: u64,
+    pub reports_dead: u64,
+    pub reports_refused: u64,
+    pub calls_failed: u64,
+}
+
+impl Status {
+    /// The status of an instance, as its snapshot has it.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
+            name: snapshot.name.to_string(),
+            phase: Cow::Borrowed(snapshot.phase.as_str()),
+            phase_since: Some(wall_of(snapshot.phase_since)),
+            ready: snapshot.ready,
+            health: Health::of(&snapshot.health),
+            session: snapshot.session.as_ref().map(Session::of),
+            instance: Instance::of(&snapshot.instance),
+            auth: Auth {
+                state: Cow::Borrowed(snapshot.auth.state.as_str()),
+                detail: snapshot.auth.detail.clone(),
+                retry_at: snapshot.auth.retry_at.map(wall_of),
+                attempts: snapshot.auth.attempts,
+            },
+            notifications: Notifications {
+                state: Cow::Borrowed(snapshot.notifications.state.as_str()),
+                inbox: snapshot.notifications.inbox.len(),
+                cursor: snapshot.notifications.cursor.as_ref().map(ToString::to_string),
+            },
+            outbox: Outbox {
+                waiting: snapshot.outbox.waiting,
+                dead: snapshot.outbox.dead,
+                last_failure: snapshot.outbox.last_failure.clone(),
+            },
+            store: Store { state: Cow::Borrowed(snapshot.store.state()), faults: snapshot.store.faults },
+            drain: snapshot
+                .drain
+                .as_ref()
+                .map(|drain| Drain { reason: drain.reason.clone(), deadline: Some(wall_of(drain.deadline)) }),
+            outcome: snapshot.outcome.map(|outcome| {
+                Cow::Borrowed(match outcome {
+                    Outcome::Ended => "ended",
+                    Outcome::Superseded => "superseded",
+                })
+            }),
+            counters: Counters::of(&snapshot.counters),
+        }
+    }
+}
+
+impl Health {
+    fn of(view: &snapshot::HealthView) -> Self {
+        Self {
+            verdict: Cow::Borrowed(view.verdict.as_str()),
+            reason: view.reason.to_string(),
+            cadence_seconds: view.cadence.as_secs_f64(),
+            last_sent: view.last_sent.map(wall_of),
+            last_answer: view
+                .last_answer
+                .map(|(health, at)| HealthAnswer { health: Cow::Borrowed(health.as_str()), at: Some(wall_of(at)) }),
+        }
+    }
+}
+
+impl Session {
+    fn of(view: &snapshot::SessionView) -> Self {
+        Self {
+            session_id: view.session.session_id.to_string(),
+            region_id: view.session.region_id.clone(),
+            etag: view.etag.as_ref().map(ToString::to_string),
+            seen: Some(wall_of(view.seen)),
+        }
+    }
+}
+
+impl Instance {
+    fn of(view: &snapshot::InstanceView) -> Self {
+        Self {
+            session_id: view.session_id.as_ref().map(ToString::to_string),
+            instance_id: view.instance_id.as_ref().map(ToString::to_string),
+            allocation_id: view.allocation_id.as_ref().map(ToString::to_string),
+            join_status: view.join_status.as_ref().map(|status| status.as_str().to_owned()),
+            public_conn_str: view.join_params.public_conn_str.clone(),
+            private_conn_str: view.join_params.private_conn_str.clone(),
+            version: view.version.clone(),
+        }
+    }
+}
+
+impl Counters {
+    fn of(counters: &snapshot::Counters) -> Self {
+        // Spelled out: a new counter does not compile until it is shown.
+        let snapshot::Counters {
+            health_sent,
+            health_answered,
+            health_disputed,
+            health_failed,
+            notifications_received,
+            notifications_repeated,
+            notifications_unusable,
+            notifications_acknowledged,
+            reports_accepted,
+            reports_sent,
+            reports_dead,
+            reports_refused,
+            calls_failed,
+        } = *counters;
+        Self {
+            health_sent,
+            health_answered,
+            health_disputed,
+            health_failed,
+            notifications_received,
+            notifications_repeated,
+            notifications_unusable,
+            notifications_acknowledged,
+            reports_accepted,
+            reports_sent,
+            reports_dead,
+            reports_refused,
+            calls_failed,
+        }
+    }
+}
+
+fn wall_of(moment: Instant) -> Timestamp {
+    let exact = clock::wall_of(moment);
+    exact.round(Unit::Millisecond).unwrap_or(exact)
+}

@@ -1,0 +1,152 @@
+//! GET /v1/notifications/stream: Server-Sent Events.
+//!
+//! Each notification is one event: `id:` is its notification_id (which has no control characters, so never a line break),
+//! `data:` its JSON in one line. `Last-Event-ID`, which every event-stream client sends when it comes back, or `after=ID`
+//! resumes behind that one. A silent stream sends a comment every 15 s.
+//!
+//! Nothing is queued for a reader: the next events are made from the inbox when the last ones have left, so a slow one costs
+//! a buffer of a few kilobytes and holds nobody else. Acknowledging is a call of its own.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use hyper::body::{Body as HttpBody, Frame};
+use tokio::sync::watch;
+
+use super::notifications::{Inbox, RawQuery, after, fresh, write};
+use super::refusal::Refusal;
+use super::routes::{Api, Game};
+use super::server::closed;
+use crate::clock;
+use crate::core::snapshot::Snapshot;
+
+/// Once a frame has so many bytes it takes no more events.
+const FRAME_BYTES: usize = 8 * 1024;
+/// What opens a stream: how long a client should wait before it comes back, in milliseconds.
+const OPENING: &[u8] = b"retry: 1000\n\n";
+/// A comment: nobody reads it, but both ends learn that the other is there.
+const KEEPALIVE: &[u8] = b":\n\n";
+
+/// GET /v1/notifications/stream
+pub(super) async fn open(
+    _game: Game,
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    query: RawQuery,
+) -> Result<Response, Refusal> {
+    let Query(pairs) = query.map_err(|error| Refusal::field("query", error.body_text()))?;
+    // An id that is not UTF-8 is none of ours: then the stream begins with all that waits.
+    let mut last =
+        headers.get("last-event-id").and_then(|id| String::from_utf8(id.as_bytes().to_vec()).ok()).and_then(after);
+    for (name, value) in pairs {
+        match name.as_str() {
+            "after" => last = last.or_else(|| after(value)),
+            other => return Err(Refusal::field(other, "is not a parameter of this call; it takes after")),
+        }
+    }
+    let reader = Reader {
+        snapshots: api.handle().snapshots.clone(),
+        closing: api.closing(),
+        keepalive: api.limits().keepalive,
+        last,
+        opened: false,
+    };
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::new(Events { next: Some(Box::pin(reader.step())) })).into_response())
+}
+
+/// Where one reader is.
+#[derive(Debug)]
+struct Reader {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    closing: watch::Receiver<bool>,
+    keepalive: Duration,
+    /// The last one that it got, or says that it has.
+    last: Option<String>,
+    opened: bool,
+}
+
+impl Reader {
+    /// What to send next; `None` when the instance or the server has ended.
+    async fn step(mut self) -> Option<(Bytes, Self)> {
+        if !self.opened {
+            self.opened = true;
+            return Some((Bytes::from_static(OPENING), self));
+        }
+        let deadline = clock::now() + self.keepalive;
+        loop {
+            if *self.closing.borrow() {
+                return None;
+            }
+            let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
+            if let Some((events, last)) = frame(&snapshot.notifications.inbox, self.last.as_deref()) {
+                self.last = Some(last);
+                return Some((events.into(), self));
+            }
+            tokio::select! {
+                biased;
+                changed = self.snapshots.changed() => if changed.is_err() {
+                    return None;
+                },
+                () = closed(&mut self.closing) => return None,
+                () = clock::sleep_until(Some(deadline)) => return Some((Bytes::from_static(KEEPALIVE), self)),
+            }
+        }
+    }
+}
+
+/// The events behind `last`, as many as fit a frame, and the id of the last of them.
+fn frame(inbox: &Inbox, last: Option<&str>) -> Option<(Vec<u8>, String)> {
+    let mut frame = Vec::new();
+    let mut reached = None;
+    for notification in fresh(inbox, last) {
+        let id = notification.notification_id.as_str();
+        frame.extend_from_slice(b"id: ");
+        frame.extend_from_slice(id.as_bytes());
+        frame.extend_from_slice(b"\ndata: ");
+        write(&mut frame, notification).ok()?;
+        frame.extend_from_slice(b"\n\n");
+        reached = Some(id);
+        if frame.len() >= FRAME_BYTES {
+            break;
+        }
+    }
+    reached.map(|id| (frame, id.to_owned()))
+}
+
+/// A step that is being taken.
+type Step = Pin<Box<dyn Future<Output = Option<(Bytes, Reader)>> + Send>>;
+
+/// The body of the answer: one step after the other, each when the one before has left.
+struct Events {
+    next: Option<Step>,
+}
+
+impl HttpBody for Events {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let Some(step) = &mut self.next else { return Poll::Ready(None) };
+        let stepped = ready!(step.as_mut().poll(cx));
+        Poll::Ready(match stepped {
+            Some((bytes, reader)) => {
+                self.next = Some(Box::pin(reader.step()));
+                Some(Ok(Frame::data(bytes)))
+            }
+            None => {
+                self.next = None;
+                None
+            }
+        })
+    }
+}
