@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -53,17 +53,23 @@ pub struct Inbox<E> {
 pub struct Pulse {
     began: Instant,
     beat: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
 }
 
 impl Pulse {
     /// A loop that begins now.
     pub fn new() -> Self {
-        Self { began: clock::now(), beat: Arc::new(AtomicU64::new(0)) }
+        Self { began: clock::now(), beat: Arc::new(AtomicU64::new(0)), over: Arc::new(AtomicBool::new(false)) }
     }
 
     fn beat(&self) {
         let millis = clock::now().saturating_duration_since(self.began).as_millis();
         self.beat.store(u64::try_from(millis).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether the loop still has something to do.
+    pub fn is_running(&self) -> bool {
+        !self.over.load(Ordering::Relaxed)
     }
 
     /// How long ago the loop turned.
@@ -137,6 +143,7 @@ where
         world.publish(machine.snapshot());
         pulse.beat();
         if machine.is_over() {
+            pulse.over.store(true, Ordering::Relaxed);
             break;
         }
         let turn = clock::now() + TURN;

@@ -2,10 +2,23 @@
 
 use std::path::PathBuf;
 
-use super::Terminal;
 use super::values::{KeyValue, key_value};
-use crate::config::settings::Surroundings;
+use super::{Chain, Terminal};
+use crate::config::settings::{Log, LogFormat, Surroundings};
+use crate::config::{self, Loaded, Sources};
 use crate::exit::Exit;
+use crate::io::notify::Notifier;
+use crate::io::signals::Signals;
+use crate::telemetry::log::{self, LogHandle};
+
+pub(super) mod running;
+mod supervise;
+mod words;
+
+use running::Running;
+
+/// Threads for what blocks: names (getaddrinfo), and files that are read again.
+const BLOCKING_THREADS: usize = 4;
 
 /// What may be said to `run`.
 #[derive(Debug, clap::Args)]
@@ -24,8 +37,82 @@ pub struct Args {
     pub game: Vec<String>,
 }
 
+impl Args {
+    fn sources(&self) -> Sources {
+        let mut set: Vec<String> = self.set.iter().map(ToString::to_string).collect();
+        if !self.game.is_empty() {
+            // One list of arguments, in TOML's own quoting: what the shell took apart stays apart.
+            let words: Vec<toml::Value> = self.game.iter().cloned().map(toml::Value::String).collect();
+            set.push(format!("game.command={}", toml::Value::Array(words)));
+        }
+        Sources { file: self.config.clone(), set }
+    }
+}
+
 /// Runs the agent.
-pub fn run(_args: Args, _surroundings: &Surroundings, terminal: &mut Terminal<'_>) -> Exit {
-    terminal.complain("rallyhere-agent: `run` is not built yet");
-    Exit::Failure
+pub fn run(args: Args, surroundings: &Surroundings, terminal: &mut Terminal<'_>) -> Exit {
+    let sources = args.sources();
+    let loaded = match config::load(&sources, surroundings) {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            terminal.complain(&mistakes.to_string());
+            return Exit::Config;
+        }
+    };
+    let log = match log::init(&loaded.settings.log) {
+        Ok(log) => log,
+        Err(error) => {
+            terminal.complain(&format!("rallyhere-agent: {}", Chain(&error)));
+            return Exit::Failure;
+        }
+    };
+    let exit = start(loaded, sources, surroundings, &log, args.rng_seed);
+    log.flush(log::FLUSH_LIMIT);
+    exit
+}
+
+fn start(loaded: Loaded, sources: Sources, surroundings: &Surroundings, log: &LogHandle, seed: Option<u64>) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("blocking")
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the runtime could not be started");
+            return Exit::Failure;
+        }
+    };
+    let exit = runtime.block_on(async {
+        // Before anything else: a SIGTERM during the start must drain, not kill.
+        let signals = match Signals::register() {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(%error, "the signals could not be taken over");
+                return Exit::Failure;
+            }
+        };
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        let notifier = Notifier::new(surroundings);
+        match Running::start(loaded.settings, seed) {
+            Ok(running) => {
+                supervise::supervise(running, signals, notifier, &sources, surroundings, log).await
+            }
+            Err(error) => {
+                tracing::error!("{}", Chain(&error));
+                error.exit()
+            }
+        }
+    });
+    // A name that is being looked up may hang in getaddrinfo: it must not hold the end.
+    runtime.shutdown_background();
+    exit
+}
+
+/// A log for a command that is not the daemon: warnings as text.
+pub(super) fn quiet_log() -> Log {
+    Log { format: LogFormat::Text, level: "warn".to_owned() }
 }

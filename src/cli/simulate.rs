@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Terminal;
 use super::values::{duration, seconds};
-use crate::config::secret::{Secret, SecretOrigin};
+use super::{CommandError, Terminal, finish, runtime};
 use crate::config::settings::Surroundings;
-use crate::core::ids::{AllocationId, SessionId};
 use crate::exit::Exit;
+use crate::simulator::{self, AllocationSpec, ClientSpec, Options, SessionSpec};
 
 /// What may be said to `simulate`.
 #[derive(Debug, clap::Args)]
@@ -17,14 +16,14 @@ pub struct Args {
     #[arg(long, value_name = "ADDR")]
     pub listen: SocketAddr,
     /// Credentials that may log in. May be repeated; without any, all are good. These are no secrets of a real environment.
-    #[arg(long, value_name = "ID:SECRET", value_parser = client)]
-    pub client: Vec<Credentials>,
+    #[arg(long, value_name = "ID:SECRET")]
+    pub client: Vec<ClientSpec>,
     /// A session that there is. May be repeated; without any there is one named "demo".
-    #[arg(long, value_name = "ID", value_parser = session)]
-    pub session: Vec<SessionId>,
+    #[arg(long, value_name = "ID")]
+    pub session: Vec<SessionSpec>,
     /// An allocation and the session that it is bound to. May be repeated.
-    #[arg(long, value_name = "ID=SESSION", value_parser = allocation)]
-    pub allocation: Vec<Allocation>,
+    #[arg(long, value_name = "ID=SESSION")]
+    pub allocation: Vec<AllocationSpec>,
     /// How often health is expected.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub cadence: Option<Duration>,
@@ -33,45 +32,47 @@ pub struct Args {
     pub token_lifetime: Option<Duration>,
 }
 
-/// Credentials of the simulated environment.
-#[derive(Debug, Clone)]
-pub struct Credentials {
-    /// Before the first colon.
-    pub id: String,
-    /// After it.
-    pub secret: Secret,
-}
-
-/// An allocation of the simulated environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Allocation {
-    /// Its id.
-    pub id: AllocationId,
-    /// The session that it is bound to.
-    pub session: SessionId,
-}
-
-fn client(text: &str) -> Result<Credentials, String> {
-    match text.split_once(':') {
-        Some((id, secret)) if !id.is_empty() => {
-            Ok(Credentials { id: id.to_owned(), secret: Secret::new(secret.to_owned(), SecretOrigin::Value) })
+impl Args {
+    fn options(&self) -> Options {
+        let mut options = Options {
+            clients: self.client.clone(),
+            sessions: self.session.clone(),
+            allocations: self.allocation.clone(),
+            ..Options::default()
+        };
+        if let Some(cadence) = self.cadence {
+            options.health_cadence_seconds = u32::try_from(cadence.as_secs()).unwrap_or(u32::MAX).max(1);
         }
-        _ => Err("write ID:SECRET".to_owned()),
+        if let Some(lifetime) = self.token_lifetime {
+            options.token_lifetime = lifetime;
+        }
+        options
     }
 }
 
-fn session(text: &str) -> Result<SessionId, String> {
-    SessionId::parse(text).map_err(|error| format!("the session id {error}"))
+/// Runs the simulator until it is told to stop.
+pub fn run(args: &Args, _surroundings: &Surroundings, terminal: &mut Terminal<'_>) -> Exit {
+    finish(terminal, |terminal| {
+        runtime()?.block_on(async {
+            let mut said = Ok(());
+            let bound = |address: SocketAddr, _: &simulator::Simulator| {
+                said = terminal.say(&format!(
+                    "simulating RallyHere (2023-11) on http://{address}  (control: http://{address}/_sim/state)"
+                ));
+            };
+            simulator::run(&args.options(), args.listen, bound, stopped()).await.map_err(CommandError::Simulator)?;
+            Ok(said?)
+        })
+    })
 }
 
-fn allocation(text: &str) -> Result<Allocation, String> {
-    let (id, bound) = text.split_once('=').ok_or_else(|| "write ID=SESSION".to_owned())?;
-    let id = AllocationId::parse(id).map_err(|error| format!("the allocation id {error}"))?;
-    Ok(Allocation { id, session: session(bound)? })
-}
-
-/// Runs the simulator.
-pub fn run(_args: Args, _surroundings: &Surroundings, terminal: &mut Terminal<'_>) -> Exit {
-    terminal.complain("rallyhere-agent: `simulate` is not built yet");
-    Exit::Failure
+/// SIGINT or SIGTERM.
+pub(super) async fn stopped() {
+    let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
+    }
 }

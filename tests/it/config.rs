@@ -485,7 +485,7 @@ fn no_secret_is_taken_from_the_command_line() {
 fn no_secret_comes_out_anywhere() {
     let world = World::new(BASE).env("RALLYHERE_AGENT_AUTH__PASSWORD", SECRET).set("auth.username=user");
     let loaded = world.good();
-    let (printed, _) = check::run(&world.sources, &world.surroundings());
+    let (printed, _) = check::check(&world.sources, &world.surroundings());
     assert!(printed.contains("client_secret = \"[redacted]\"") && printed.contains("password = \"[redacted]\""));
     let leaky =
         world.set(&format!("auth.client_secret={SECRET}")).set(&format!("auth.client_secrets={SECRET}")).set(SECRET);
@@ -494,7 +494,7 @@ fn no_secret_comes_out_anywhere() {
         format!("{loaded:?} {loaded:#?}"),
         format!("{:?} {:?}", leaky.sources, leaky.surroundings()),
         format!("{:?}", leaky.load().unwrap_err()),
-        check::run(&leaky.sources, &leaky.surroundings()).0,
+        check::check(&leaky.sources, &leaky.surroundings()).0,
     ];
     // Files that are wrong in the very line with the secret, or hold it where something else belongs.
     for text in [
@@ -573,7 +573,7 @@ fn places_come_from_the_surroundings() {
 #[test]
 fn check_prints_toml_or_the_mistakes() {
     let world = World::new(BASE).set("shutdown.drain_timeout=2m").set("auth.username=unused");
-    let (printed, exit) = check::run(&world.sources, &world.surroundings());
+    let (printed, exit) = check::check(&world.sources, &world.surroundings());
     assert_eq!((exit, exit.code()), (Exit::Done, 0));
     let table: toml::Table = printed.parse().unwrap();
     assert_eq!(table["shutdown"]["drain_timeout"].as_str(), Some("2m"));
@@ -584,7 +584,7 @@ fn check_prints_toml_or_the_mistakes() {
     );
 
     let world = world.set("shutdown.drain_timeout=never");
-    let (printed, exit) = check::run(&world.sources, &world.surroundings());
+    let (printed, exit) = check::check(&world.sources, &world.surroundings());
     assert_eq!((exit, exit.code()), (Exit::Config, 78));
     assert!(printed.starts_with("the configuration has a mistake:\n  --set: shutdown.drain_timeout: "), "{printed}");
 }

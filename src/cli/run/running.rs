@@ -1,0 +1,180 @@
+//! The parts of a running agent, put together and taken apart in order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::clock;
+use crate::config::settings::Settings;
+use crate::core::action::Outcome;
+use crate::core::agent::Birth;
+use crate::core::ids::{InstanceId, InstanceName};
+use crate::driver::host::Host;
+use crate::exit::Exit;
+use crate::io::admin::{Admin, AdminError};
+use crate::io::http::{HttpBackend, HttpSetupError};
+use crate::io::local::{LocalApi, LocalApiError};
+use crate::io::store::{self, DiskStore, OpenError, Opened, StoreStatus};
+
+/// How long the local API may take for its last answers.
+const SERVERS_END: Duration = Duration::from_secs(1);
+/// How long the store may take for its last records.
+const STORE_END: Duration = Duration::from_secs(2);
+
+/// Why the agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cli) enum StartError {
+    /// The state directory.
+    #[error("the state cannot be used")]
+    Store(#[from] OpenError),
+    /// The HTTP client.
+    #[error("the backend's client could not be set up")]
+    Http(#[from] HttpSetupError),
+    /// A local API.
+    #[error("the local API of instance {name} could not be opened")]
+    Local {
+        /// Whose.
+        name: InstanceName,
+        /// Why.
+        #[source]
+        source: LocalApiError,
+    },
+}
+
+impl StartError {
+    /// The exit code that tells it.
+    pub(in crate::cli) fn exit(&self) -> Exit {
+        match self {
+            Self::Store(OpenError::Locked { .. }) => Exit::Locked,
+            // Somebody has to mend it first; a restart would not help.
+            Self::Store(OpenError::NotOwned { .. } | OpenError::TooOpen { .. }) => Exit::Config,
+            Self::Store(OpenError::Io { .. }) | Self::Http(_) | Self::Local { .. } => Exit::Failure,
+        }
+    }
+}
+
+/// Where an instance's local API is.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct LocalAddress {
+    /// Its Unix socket.
+    pub(in crate::cli) socket: Option<PathBuf>,
+    /// Its TCP address.
+    pub(in crate::cli) tcp: Option<SocketAddr>,
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub(in crate::cli) struct Running {
+    /// The instances.
+    pub(in crate::cli) host: Host,
+    /// The settings as they are now; secrets may be read again.
+    pub(in crate::cli) settings: Settings,
+    /// The client of the backend.
+    pub(in crate::cli) backend: HttpBackend,
+    /// Where the local APIs are, in the order of the instances.
+    pub(in crate::cli) locals: Vec<LocalAddress>,
+    /// Where the admin listener is.
+    pub(in crate::cli) admin: Option<SocketAddr>,
+    /// The store's state.
+    pub(in crate::cli) store_status: watch::Receiver<StoreStatus>,
+    store: DiskStore,
+    servers: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Starts everything, in this order: the state directory first, because its lock says whether we may run at all; then
+    /// the local API, because games give up on it soon; then the instances.
+    pub(in crate::cli) fn start(settings: Settings, seed: Option<u64>) -> Result<Self, StartError> {
+        let options = store::Options { machine: store::machine_marker(), ..store::Options::default() };
+        let Opened { store, recovered, findings, status } = store::open(&settings.state.dir, &options)?;
+        for finding in &findings {
+            tracing::warn!(kind = finding.kind(), "the state directory: {finding}");
+        }
+        let backend = HttpBackend::new(&settings.environment, &settings.auth)?;
+        let seed = seed.unwrap_or_else(random);
+        let births = settings.instances.iter().enumerate().map(|(turn, instance)| {
+            let birth = Birth {
+                durable: recovered.get(instance.name()).cloned().unwrap_or_default(),
+                fresh_id: InstanceId::from_uuid(uuid::Uuid::new_v4()),
+                seed: seed.wrapping_add(u64::try_from(turn).unwrap_or_default() + 1),
+                wall: clock::wall(),
+            };
+            (instance.params.clone(), birth)
+        });
+        let host = Host::start(births.collect(), &backend, backend.clone(), &store, seed);
+        let (stop, stopped) = watch::channel(false);
+        let mut servers = JoinSet::new();
+        let mut locals = Vec::new();
+        for (instance, handle) in settings.instances.iter().zip(host.handles()) {
+            let api = LocalApi::bind(&instance.local_api, handle.clone())
+                .map_err(|source| StartError::Local { name: instance.name().clone(), source })?;
+            locals.push(LocalAddress { socket: api.socket().map(Into::into), tcp: api.tcp_addr() });
+            servers.spawn(api.serve(until(stopped.clone())));
+        }
+        let admin = match Admin::bind(&settings.admin, host.handles().to_vec()) {
+            Ok(admin) => {
+                let address = admin.addr();
+                servers.spawn(admin.serve(until(stopped)));
+                address
+            }
+            Err(error) => {
+                admin_is_missing(&error);
+                None
+            }
+        };
+        Ok(Self { host, settings, backend, locals, admin, store_status: status, store, servers, stop })
+    }
+
+    /// Waits until every instance has ended, then takes the rest apart.
+    pub(in crate::cli) async fn finish(mut self, mut exit: Exit) -> Exit {
+        while let Some((name, outcome)) = self.host.ended().await {
+            exit = worse(exit, ended(&name, outcome));
+        }
+        self.stop.send_replace(true);
+        let servers = async { while self.servers.join_next().await.is_some() {} };
+        tokio::select! {
+            () = servers => {}
+            () = clock::sleep(SERVERS_END) => {}
+        }
+        if let Err(fault) = self.store.close(STORE_END).await {
+            tracing::error!("the state could not be written at the end: {fault}");
+        }
+        exit
+    }
+}
+
+/// The listener of the operator is not worth a game's life.
+fn admin_is_missing(error: &AdminError) {
+    tracing::warn!("the admin listener is missing, the agent runs without it: {}", super::Chain(error));
+}
+
+/// Says how an instance ended.
+pub(in crate::cli) fn ended(name: &InstanceName, outcome: Option<Outcome>) -> Exit {
+    match outcome {
+        Some(Outcome::Ended) => {
+            tracing::info!(instance = name.as_str(), "the instance has ended in good order");
+            Exit::Done
+        }
+        Some(Outcome::Superseded) => Exit::Superseded,
+        None => Exit::Failure,
+    }
+}
+
+/// The exit code of a process whose instances ended in different ways: the one that somebody should look at.
+pub(in crate::cli) fn worse(one: Exit, other: Exit) -> Exit {
+    if other == Exit::Done { one } else { other }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone means that the process is ending too.
+    let _gone = stopped.wait_for(|stopped| *stopped).await;
+}
+
+fn random() -> u64 {
+    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+    high ^ low
+}

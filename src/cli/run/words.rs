@@ -1,0 +1,49 @@
+//! The one line in which the service manager shows how the agent is.
+
+use std::sync::Arc;
+
+use crate::core::auth::AuthState;
+use crate::core::phase::Phase;
+use crate::core::snapshot::Snapshot;
+
+/// `STATUS=` for all instances.
+pub(super) fn status(snapshots: &[Arc<Snapshot>]) -> String {
+    match snapshots {
+        [] => "no instance".to_owned(),
+        [one] => instance(one),
+        many => {
+            let serving = many.iter().filter(|snapshot| snapshot.phase == Phase::Serving).count();
+            format!("{serving} of {} instances serving", many.len())
+        }
+    }
+}
+
+fn instance(snapshot: &Snapshot) -> String {
+    let session = snapshot.instance.session_id.as_ref().map_or_else(|| "its session".to_owned(), |id| format!("session {id}"));
+    let doing = match snapshot.phase {
+        Phase::Resolving => format!("looking for {session}"),
+        Phase::Registering => format!("registering with {session}"),
+        Phase::Loading => format!("{session}: the game is loading"),
+        Phase::Serving => format!("{session}: serving"),
+        Phase::Draining => format!("{session}: draining"),
+        Phase::Closing => format!("{session}: closing"),
+        Phase::Ended => format!("{session}: ended"),
+        Phase::Superseded => format!("{session}: superseded, somebody else has it"),
+    };
+    match snapshot.auth.state {
+        AuthState::Denied => format!("{doing}; the login was refused"),
+        AuthState::None => format!("{doing}; no login yet"),
+        AuthState::LoggingIn => format!("{doing}; logging in"),
+        AuthState::Valid | AuthState::Refreshing => format!("{doing}, {}", snapshot.health.verdict.as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_instance_is_said() {
+        assert_eq!(status(&[]), "no instance");
+    }
+}
