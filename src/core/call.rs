@@ -305,6 +305,9 @@ pub struct Page {
     pub notifications: Vec<Arc<Notification>>,
     /// How many entries were not usable (no id, wrong type): counted, never a reason to stop.
     pub unusable: u32,
+    /// The id of the last entry that was read and has one, usable or not: where the cursor may go, so that unusable entries at
+    /// the end of a page are not asked for again and again.
+    pub last_id: Option<NotificationId>,
 }
 
 /// The sort of a failure, decided by `wire` and the adapter; what it means is the core's business.
