@@ -21,7 +21,7 @@ mod text;
 pub use answer::decode;
 pub use request::{HttpRequest, Method, encode};
 pub use retry_after::RETRY_AFTER_LIMIT;
-pub use text::TEXT_LIMIT;
+pub use text::{TEXT_LIMIT, for_people};
 
 use std::fmt;
 

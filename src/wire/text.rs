@@ -7,8 +7,8 @@ const REDACTED: &str = "[redacted]";
 /// A secret shorter than this may be part of an ordinary error code by chance; codes are compared, so they are left alone.
 const CODE_SECRET: usize = 8;
 
-/// Text for people: without secrets, on one line, at most [`TEXT_LIMIT`] characters.
-pub(super) fn for_people(text: &str, secrets: &[&str]) -> String {
+/// Text of others, fit for a log line: without these secrets, on one line, at most [`TEXT_LIMIT`] characters.
+pub fn for_people(text: &str, secrets: &[&str]) -> String {
     let mut clean = text.trim().to_owned();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         if clean.contains(secret) {
