@@ -1,0 +1,205 @@
+//! The backend over HTTPS: one token, two lanes of connections, and limits on everything (design.md sections 2 and 8).
+//!
+//! What a reply means is decided in [`crate::wire`]; when to try again, in the core. Here is one attempt per call, with a single
+//! exception: a call that changes nothing is sent once more, at once, when a connection that had been used before turns out to be
+//! closed. Nothing is logged here but a warning where the machine has no trusted roots, and no secret is in any `Debug` or error.
+
+mod departure;
+mod exchange;
+mod lane;
+mod limits;
+mod login;
+mod origin;
+mod stats;
+mod tls;
+mod vault;
+
+pub use limits::Limits;
+pub use stats::{HttpStats, Tally};
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+
+use crate::clock;
+use crate::config::settings::{Auth, Environment};
+use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind, LoggedIn, Login};
+use crate::core::ids::Generation;
+use crate::ports::{Authenticator, Backend};
+use crate::wire;
+
+use exchange::Outbound;
+use lane::Lane;
+use origin::Origin;
+use vault::Vault;
+
+/// Why there can be no connection to the backend at all: a mistake in the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpSetupError {
+    /// `environment.url` is not usable. The URL itself is not shown: somebody may have put a password into it.
+    #[error("environment.url: {0}")]
+    Url(&'static str),
+    /// `environment.ca_file` cannot be read as PEM.
+    #[error("environment.ca_file: cannot read certificates from {path}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// `environment.ca_file` has no certificate in it.
+    #[error("environment.ca_file: {path} holds no certificate; it must be PEM with BEGIN CERTIFICATE")]
+    CaFileEmpty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A certificate of `environment.ca_file` cannot be a root.
+    #[error("environment.ca_file: a certificate in {path} cannot be used as a root")]
+    CaFileCertificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// rustls refused its own defaults.
+    #[error("cannot set up TLS")]
+    Tls(#[source] rustls::Error),
+    /// reqwest refused the settings.
+    #[error("cannot set up the HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+/// The backend. One for the whole process; a clone is the same one.
+#[derive(Clone)]
+pub struct HttpBackend {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    origin: Origin,
+    /// The long poll has connections of its own, so that one that blocks holds up nothing else (backend.md, trap 16).
+    poll: Lane,
+    control: Lane,
+    vault: Vault,
+    stats: HttpStats,
+    limits: Limits,
+}
+
+impl fmt::Debug for HttpBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpBackend").field("origin", &self.shared.origin).finish_non_exhaustive()
+    }
+}
+
+impl HttpBackend {
+    /// Sets up the connections; nothing is sent yet.
+    ///
+    /// # Errors
+    /// If the URL, the CA file or TLS itself cannot be used.
+    pub fn new(environment: &Environment, auth: &Auth) -> Result<Self, HttpSetupError> {
+        Self::with_limits(environment, auth, Limits::default())
+    }
+
+    /// As [`HttpBackend::new`], with other limits than the documented ones.
+    ///
+    /// # Errors
+    /// As [`HttpBackend::new`].
+    pub fn with_limits(environment: &Environment, auth: &Auth, limits: Limits) -> Result<Self, HttpSetupError> {
+        let origin = Origin::parse(&environment.url)?;
+        let tls = tls::client_config(&origin, environment.ca_file.as_deref())?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                poll: Lane::new(tls.clone(), environment.connect_timeout, limits)?,
+                control: Lane::new(tls, environment.connect_timeout, limits)?,
+                origin,
+                vault: Vault::new(auth),
+                stats: HttpStats::default(),
+                limits,
+            }),
+        })
+    }
+
+    /// Uses other credentials from the next login on, as after SIGHUP. The token in use stays until then.
+    pub fn replace_secrets(&self, auth: &Auth) {
+        self.shared.vault.replace(auth);
+    }
+
+    /// Requests since the start, by call and outcome.
+    pub fn stats(&self) -> &HttpStats {
+        &self.shared.stats
+    }
+}
+
+impl Backend for HttpBackend {
+    fn call(&self, call: Call, limit: Duration) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let answer = shared.call(&call, limit).await;
+            shared.stats.count(call.kind(), &answer);
+            answer
+        }
+    }
+}
+
+impl Authenticator for HttpBackend {
+    fn login(
+        &self,
+        login: Login,
+        generation: Generation,
+    ) -> impl Future<Output = Result<LoggedIn, Failure>> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.login(login, generation).await }
+    }
+}
+
+impl Shared {
+    async fn call(&self, call: &Call, limit: Duration) -> Result<Answer, Failure> {
+        let deadline = clock::now() + limit;
+        let Some(token) = self.vault.token() else {
+            return Err(Failure::local(FailureKind::NoToken, "not logged in yet"));
+        };
+        let request = wire::encode(call);
+        let Some(url) = self.origin.url(&request.path_and_query) else {
+            return Err(Failure::local(FailureKind::Rejected, "an id of \".\" or \"..\" cannot be part of a URL"));
+        };
+        let poll = request.kind == CallKind::Poll;
+        let outbound = Outbound {
+            method: method(request.method),
+            url,
+            authorization: token.header.clone(),
+            // An etag that no header can carry is left out: then the whole document comes.
+            if_none_match: request
+                .if_none_match
+                .as_deref()
+                .and_then(|etag| HeaderValue::from_bytes(etag.as_bytes()).ok()),
+            body: request.body.map(Into::into),
+            response_limit: request.response_limit,
+            is_safe: request.kind.is_safe(),
+            header_limit: (!poll).then_some(self.limits.header),
+            body_idle: self.limits.body_idle,
+            deadline,
+        };
+        let inbound = exchange::exchange(if poll { &self.poll } else { &self.control }, &outbound).await?;
+        let secret = token.secret();
+        wire::decode(call, &inbound.reply(&[&secret]), clock::wall()).map_err(|failure| {
+            if failure.kind != FailureKind::Unauthorised {
+                return failure;
+            }
+            self.vault.refused(token.generation);
+            Failure { token: Some(token.generation), ..failure }
+        })
+    }
+}
+
+fn method(method: wire::Method) -> reqwest::Method {
+    match method {
+        wire::Method::Get => reqwest::Method::GET,
+        wire::Method::Post => reqwest::Method::POST,
+        wire::Method::Patch => reqwest::Method::PATCH,
+        wire::Method::Delete => reqwest::Method::DELETE,
+    }
+}

@@ -1,0 +1,218 @@
+//! One request, one reply, within limits.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use hyper::body::Bytes;
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER,
+};
+use reqwest::{Body, Method, Response, Url};
+
+use super::departure::{Departure, Outgoing};
+use super::lane::Lane;
+use crate::clock;
+use crate::core::call::{Failure, FailureKind};
+use crate::wire::{self, Reply};
+
+/// A request, ready to go.
+pub(super) struct Outbound {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    /// Marked sensitive.
+    pub(super) authorization: HeaderValue,
+    pub(super) if_none_match: Option<HeaderValue>,
+    /// JSON.
+    pub(super) body: Option<Bytes>,
+    /// How many bytes of a success to read.
+    pub(super) response_limit: usize,
+    /// Whether it may be repeated at once on a closed reused connection.
+    pub(super) is_safe: bool,
+    /// From leaving to the head of the answer; `None` for the long poll.
+    pub(super) header_limit: Option<Duration>,
+    /// From one piece of the body to the next.
+    pub(super) body_idle: Duration,
+    /// When to give up in any case.
+    pub(super) deadline: Instant,
+}
+
+/// A reply; of a failure perhaps only the beginning of its body.
+pub(super) struct Inbound {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Inbound {
+    /// The reply for `wire` to read; `secrets` are what its words must not repeat.
+    pub(super) fn reply<'a>(&'a self, secrets: &'a [&'a str]) -> Reply<'a> {
+        let header = |name: HeaderName| self.headers.get(name).and_then(|value| value.to_str().ok());
+        Reply {
+            status: self.status,
+            etag: header(ETAG),
+            retry_after: header(RETRY_AFTER),
+            date: header(DATE),
+            body: &self.body,
+            secrets,
+        }
+    }
+}
+
+/// Why an attempt gave no reply.
+struct Lost {
+    failure: Failure,
+    /// The connection had been used before, and it was closed without a word.
+    stale: bool,
+}
+
+/// Sends a request and reads the reply. Dropping the future takes it back: the connection is then closed.
+pub(super) async fn exchange(lane: &Lane, request: &Outbound) -> Result<Inbound, Failure> {
+    match attempt(lane, request).await {
+        Err(lost) if lost.stale && request.is_safe => attempt(lane, request).await.map_err(|lost| lost.failure),
+        result => result.map_err(|lost| lost.failure),
+    }
+}
+
+async fn attempt(lane: &Lane, request: &Outbound) -> Result<Inbound, Lost> {
+    let (body, departure) = Outgoing::new(request.body.clone(), lane.seen());
+    let mut http = lane
+        .client()
+        .request(request.method.clone(), request.url.clone())
+        .header(AUTHORIZATION, request.authorization.clone())
+        .header(ACCEPT, HeaderValue::from_static("application/json"));
+    if request.body.is_some() {
+        http = http.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    if let Some(etag) = &request.if_none_match {
+        http = http.header(IF_NONE_MATCH, etag.clone());
+    }
+    let answer = first(http.body(Body::wrap(body)).send(), too_late(request, &departure));
+    let response = match first(answer, clock::sleep_until(Some(request.deadline))).await {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(error))) => return Err(broken(&error, &departure)),
+        Ok(Err(limit)) => {
+            return Err(lost(FailureKind::TimedOut, format!("no answer within {limit:?} after the request was sent")));
+        }
+        Err(()) if departure.has_left() => {
+            return Err(lost(FailureKind::TimedOut, "no answer within the time limit of the call".to_owned()));
+        }
+        Err(()) => {
+            return Err(lost(FailureKind::Unreachable, "no connection within the time limit of the call".to_owned()));
+        }
+    };
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    match body_of(response, request).await {
+        Ok(body) => Ok(Inbound { status, headers, body }),
+        Err(failure) => Err(Lost { failure: Failure { status: Some(status), ..failure }, stale: false }),
+    }
+}
+
+/// Ends when the head of the answer is overdue, and says how long was waited.
+async fn too_late(request: &Outbound, departure: &Departure) -> Duration {
+    match request.header_limit {
+        Some(limit) => {
+            departure.leaves().await;
+            clock::sleep(limit).await;
+            limit
+        }
+        None => pending().await,
+    }
+}
+
+/// Reads a body. That of a failure is taken as far as it comes: its status alone says what to do.
+async fn body_of(mut response: Response, request: &Outbound) -> Result<Vec<u8>, Failure> {
+    let success = response.status().is_success();
+    let limit = if success { request.response_limit } else { wire::ERROR_BODY_LIMIT };
+    let too_large = || Failure::local(FailureKind::Malformed, format!("the answer is larger than {limit} bytes"));
+    if success && response.content_length().is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    loop {
+        // A poll's answer may begin long before there is something to say.
+        let waiting = request.header_limit.is_none() && body.is_empty();
+        let idle = if waiting { request.deadline } else { clock::now() + request.body_idle };
+        let until = idle.min(request.deadline);
+        // Asked even while pieces keep coming: a body of one byte at a time has to end, too.
+        let piece = if clock::now() < request.deadline {
+            first(response.chunk(), clock::sleep_until(Some(until))).await
+        } else {
+            Err(())
+        };
+        match piece {
+            Ok(Ok(Some(piece))) if body.len() + piece.len() <= limit => body.extend_from_slice(&piece),
+            Ok(Ok(Some(_))) if success => return Err(too_large()),
+            Ok(Ok(Some(piece))) => {
+                body.extend(piece.iter().take(limit - body.len()));
+                return Ok(body);
+            }
+            Ok(Ok(None)) => return Ok(body),
+            Ok(Err(_)) | Err(()) if !success => return Ok(body),
+            Ok(Err(error)) => {
+                let kind = if is_garbage(&error) { FailureKind::Malformed } else { FailureKind::Cut };
+                return Err(Failure::local(kind, words("the answer broke off", &error)));
+            }
+            Err(()) => return Err(Failure::local(FailureKind::TimedOut, "the answer began, but did not end in time")),
+        }
+    }
+}
+
+/// A request that got no answer, or none in HTTP.
+fn broken(error: &reqwest::Error, departure: &Departure) -> Lost {
+    if error.is_builder() {
+        return lost(FailureKind::Rejected, words("the request cannot be made", error));
+    }
+    if !departure.has_left() {
+        return lost(FailureKind::Unreachable, words("cannot connect", error));
+    }
+    if chain(error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)) {
+        return lost(FailureKind::Malformed, words("the answer is not HTTP", error));
+    }
+    let failure = Failure::local(FailureKind::Cut, words("the connection ended before an answer came", error));
+    Lost { failure, stale: departure.was_reused() }
+}
+
+fn lost(kind: FailureKind, words: String) -> Lost {
+    Lost { failure: Failure::local(kind, words), stale: false }
+}
+
+/// Whether a body is cut into pieces wrongly, as opposed to cut short.
+fn is_garbage(error: &reqwest::Error) -> bool {
+    chain(error).any(|cause| {
+        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
+            || cause.downcast_ref::<std::io::Error>().is_some_and(|io| {
+                matches!(io.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput)
+            })
+    })
+}
+
+/// What happened, with its causes. reqwest's own words come first and say nothing; they also hold the URL.
+fn words(what: &str, error: &reqwest::Error) -> String {
+    let mut words = what.to_owned();
+    for cause in chain(error).skip(1).map(ToString::to_string).filter(|cause| !cause.starts_with("client error (")) {
+        let _ = write!(words, ": {cause}");
+    }
+    wire::for_people(&words, &[])
+}
+
+fn chain<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error as &'a (dyn Error + 'static)), |error| (*error).source())
+}
+
+/// What ends first: `Ok` the work, `Err` the limit. At the same moment, the work.
+pub(super) async fn first<A, B>(work: impl Future<Output = A>, limit: impl Future<Output = B>) -> Result<A, B> {
+    let mut work = pin!(work);
+    let mut limit = pin!(limit);
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(Ok(done));
+        }
+        limit.as_mut().poll(context).map(Err)
+    })
+    .await
+}

@@ -1,0 +1,48 @@
+//! Whom we trust: the machine's roots, or those of Mozilla where it has none, and `environment.ca_file` besides.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::HttpSetupError;
+use super::origin::Origin;
+
+/// TLS 1.2 and 1.3 with ring. No ALPN: without an offer every server speaks HTTP/1.1.
+pub(super) fn client_config(origin: &Origin, ca_file: Option<&Path>) -> Result<ClientConfig, HttpSetupError> {
+    let mut roots = RootCertStore::empty();
+    // Over plain loopback nobody is asked for a certificate, and a hundred roots are memory.
+    if origin.is_https() {
+        let native = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(native.certs);
+        if roots.is_empty() {
+            tracing::warn!(
+                errors = native.errors.len(),
+                "this machine has no trusted root certificates; using the built-in ones (install ca-certificates)"
+            );
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+    }
+    if let Some(path) = ca_file {
+        add_file(&mut roots, path)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(HttpSetupError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), HttpSetupError> {
+    let unreadable = |source| HttpSetupError::CaFile { path: path.to_owned(), source };
+    let mut found = false;
+    for certificate in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
+        let certificate = certificate.map_err(unreadable)?;
+        roots.add(certificate).map_err(|source| HttpSetupError::CaFileCertificate { path: path.to_owned(), source })?;
+        found = true;
+    }
+    if found { Ok(()) } else { Err(HttpSetupError::CaFileEmpty { path: path.to_owned() }) }
+}

@@ -1,0 +1,245 @@
+//! From a call to an HTTP request (2023-11 contract; its paths and fields are exact).
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use super::{BODY_LIMIT, PAGE_BODY_LIMIT};
+use crate::core::call::{Call, CallKind};
+use crate::core::instance::CustomData;
+
+/// Everything but the unreserved characters of RFC 3986, so that an id comes through byte for byte, whatever is in it.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The longest deadline of a poll, in seconds, and the largest page (2023-11 contract).
+const DEADLINE_LIMIT: u64 = 900;
+const PAGE_LIMIT: u8 = 100;
+
+/// The methods that we use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// GET
+    Get,
+    /// POST
+    Post,
+    /// PATCH
+    Patch,
+    /// DELETE
+    Delete,
+}
+
+impl Method {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// A request without its token, relative to the environment's URL.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpRequest {
+    /// Which call it is.
+    pub kind: CallKind,
+    /// How.
+    pub method: Method,
+    /// The path from the first slash, and the query if there is one. Ids are percent-encoded. An id of "." or ".." cannot be
+    /// kept apart from a relative path by any encoding; who makes a URL of this must refuse it.
+    pub path_and_query: String,
+    /// The header `If-None-Match`.
+    pub if_none_match: Option<String>,
+    /// JSON, if there is a body.
+    pub body: Option<Vec<u8>>,
+    /// How many bytes of a successful answer to read at most.
+    pub response_limit: usize,
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the body: join_params carry the session's security token.
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("path_and_query", &self.path_and_query)
+            .field("if_none_match", &self.if_none_match)
+            .field("body", &self.body.as_ref().map(Vec::len))
+            .finish_non_exhaustive()
+    }
+}
+
+/// The request that makes a call.
+pub fn encode(call: &Call) -> HttpRequest {
+    let kind = call.kind();
+    let request = |method, path_and_query: String, body| HttpRequest {
+        kind,
+        method,
+        path_and_query,
+        if_none_match: None,
+        body,
+        response_limit: if kind == CallKind::Poll { PAGE_BODY_LIMIT } else { BODY_LIMIT },
+    };
+    match call {
+        Call::FindSession { allocation } => {
+            request(Method::Get, format!("/session/v1/session/allocation/{}", part(allocation.as_str())), None)
+        }
+        Call::ReadSession { session, etag } => HttpRequest {
+            if_none_match: etag.as_ref().map(|etag| etag.as_str().to_owned()),
+            ..request(Method::Get, format!("{}?refresh_ttl=true", session_path(session.as_str(), "")), None)
+        },
+        Call::Register { session, registration } => {
+            let body = json(&InstanceRequest {
+                host_type: &registration.host_type,
+                instance_id: registration.instance_id.as_str(),
+                instance_startup_params: registration.startup_params.as_ref().map(|params| StartupParams {
+                    map: &params.map,
+                    misc_params: &params.misc_params,
+                    mode: params.mode.as_deref(),
+                    custom_data: filled(&params.custom_data),
+                }),
+                custom_data: filled(&registration.custom_data),
+            });
+            request(Method::Post, session_path(session.as_str(), "/instance"), Some(body))
+        }
+        Call::Update { session, update } => {
+            let body = json(&InstanceInfoUpdate {
+                allocation_id: update.allocation_id.as_ref().map(|id| id.as_str()),
+                join_status: update.join_status.as_str(),
+                join_params: update.join_params.as_ref().map(|params| JoinParams {
+                    public_conn_str: &params.public_conn_str,
+                    private_conn_str: &params.private_conn_str,
+                    custom_data: &params.custom_data,
+                }),
+                version: update.version.as_deref(),
+                custom_data: &update.custom_data,
+            });
+            request(Method::Patch, session_path(session.as_str(), "/instance"), Some(body))
+        }
+        Call::Unregister { session } => request(Method::Delete, session_path(session.as_str(), "/instance"), None),
+        Call::HealthConfig => request(Method::Get, "/session/v1/instance/health/config".to_owned(), None),
+        Call::PostHealth { session, instance, health } => {
+            let body = json(&HealthUpdate { instance_health: health.as_str(), instance_id: instance.as_str() });
+            request(Method::Post, session_path(session.as_str(), "/instance/health"), Some(body))
+        }
+        Call::Fubar { session, report } => {
+            let body = json(&InstanceFubar {
+                instance_id: report.instance_id.as_str(),
+                error: &report.error,
+                region: &report.region,
+                matchmaking_profile_id: report.matchmaking_profile_id.as_deref(),
+                instance_source_provider: report.source_provider.as_deref(),
+            });
+            request(Method::Post, session_path(session.as_str(), "/instance/fubar"), Some(body))
+        }
+        Call::PostEvent { session, event } => {
+            let body = json(&EventRequest {
+                event_code: &event.event_code,
+                timestamp: event.timestamp.to_string(),
+                description: event.description.as_deref(),
+                custom_data: filled(&event.custom_data),
+            });
+            request(Method::Post, session_path(session.as_str(), "/event"), Some(body))
+        }
+        Call::Poll { instance, after, page_size, deadline } => {
+            let page_size = (*page_size).clamp(1, PAGE_LIMIT);
+            let deadline = deadline.as_secs().min(DEADLINE_LIMIT);
+            let mut path = format!(
+                "/notification/v1/instance/{}/stream/notification/lp\
+                 ?offset_reset_strategy=earliest&max_page_size={page_size}&deadline={deadline}",
+                part(instance.as_str()),
+            );
+            if let Some(after) = after {
+                path.push_str("&exclude_before=");
+                path.extend(part(after.as_str()));
+            }
+            request(Method::Get, path, None)
+        }
+    }
+}
+
+fn part(id: &str) -> percent_encoding::PercentEncode<'_> {
+    utf8_percent_encode(id, ENCODED)
+}
+
+fn session_path(session: &str, rest: &str) -> String {
+    format!("/session/v1/session/{}{rest}", part(session))
+}
+
+/// An empty object is the contract's default: in a POST it is left out.
+fn filled(data: &CustomData) -> Option<&CustomData> {
+    (!data.is_empty()).then_some(data)
+}
+
+/// These structs hold nothing but text, which always serialises; an empty body would be refused by the backend (422), loudly.
+pub(super) fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct InstanceRequest<'a> {
+    host_type: &'a str,
+    instance_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance_startup_params: Option<StartupParams<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_data: Option<&'a CustomData>,
+}
+
+#[derive(Serialize)]
+struct StartupParams<'a> {
+    map: &'a str,
+    misc_params: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_data: Option<&'a CustomData>,
+}
+
+/// A PATCH replaces the whole in this generation, so custom_data goes out even if empty (backend.md, trap 8).
+#[derive(Serialize)]
+struct InstanceInfoUpdate<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allocation_id: Option<&'a str>,
+    join_status: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    join_params: Option<JoinParams<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    custom_data: &'a CustomData,
+}
+
+#[derive(Serialize)]
+struct JoinParams<'a> {
+    public_conn_str: &'a str,
+    private_conn_str: &'a str,
+    custom_data: &'a CustomData,
+}
+
+#[derive(Serialize)]
+struct HealthUpdate<'a> {
+    instance_health: &'a str,
+    instance_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct InstanceFubar<'a> {
+    instance_id: &'a str,
+    error: &'a str,
+    region: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matchmaking_profile_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance_source_provider: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct EventRequest<'a> {
+    event_code: &'a str,
+    timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_data: Option<&'a CustomData>,
+}
