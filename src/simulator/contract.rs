@@ -1,0 +1,291 @@
+//! The calls of the 2023-11 contract: where each lives, who may make it, and what it takes. One table.
+
+use super::rules::{Field, Rule, optional, required};
+
+mod bodies;
+
+/// Which call it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Token,
+    Login,
+    ReadSession,
+    UpdateSession,
+    FindSession,
+    Register,
+    Update,
+    Unregister,
+    HealthConfig,
+    PostHealth,
+    Fubar,
+    ListEvents,
+    PostEvent,
+    StartMatch,
+    UpdateMatch,
+    EndMatch,
+    AddBrowser,
+    UpdateBrowser,
+    DeleteBrowser,
+    AddPlayer,
+    RemovePlayer,
+    Regions,
+    ConnectionInfo,
+    Browse,
+    RequestTemplate,
+    LaunchTemplate,
+    SessionTemplate,
+    Backfill,
+    ListNotifications,
+    CreateNotifications,
+    GetNotification,
+    Poll,
+}
+
+/// One call of the contract.
+#[derive(Debug)]
+pub(super) struct Operation {
+    pub(super) kind: Kind,
+    pub(super) method: &'static str,
+    /// As the contract writes it, with `{names}`.
+    pub(super) path: &'static str,
+    /// The word in the ledger and in fault rules; the same as the agent's own where it makes the call.
+    pub(super) name: &'static str,
+    /// Any of these, as the contract lists them; empty: none is needed.
+    pub(super) permissions: &'static [&'static str],
+    pub(super) path_fields: &'static [Field],
+    pub(super) query_fields: &'static [Field],
+    pub(super) body: Option<&'static [Field]>,
+}
+
+impl Operation {
+    /// Whether it wants HTTP Basic; the others want a bearer token.
+    pub(super) fn is_login(&self) -> bool {
+        matches!(self.kind, Kind::Token | Kind::Login)
+    }
+}
+
+/// What a method and a path lead to.
+#[derive(Debug)]
+pub(super) enum Route {
+    /// A call, and the parts of its path, decoded.
+    Call(&'static Operation, Vec<(&'static Field, String)>),
+    /// The path is there, for these methods.
+    WrongMethod(Vec<&'static str>),
+    /// Nothing is there.
+    Unknown,
+}
+
+/// Finds the call.
+pub(super) fn route(method: &str, path: &str) -> Route {
+    let mut allowed = Vec::new();
+    for operation in OPERATIONS {
+        if let Some(parts) = fit(operation, path) {
+            if operation.method == method {
+                return Route::Call(operation, parts);
+            }
+            allowed.push(operation.method);
+        }
+    }
+    if allowed.is_empty() { Route::Unknown } else { Route::WrongMethod(allowed) }
+}
+
+fn fit(operation: &'static Operation, path: &str) -> Option<Vec<(&'static Field, String)>> {
+    let mut fields = Vec::new();
+    let mut segments = path.split('/');
+    for part in operation.path.split('/') {
+        let segment = segments.next()?;
+        match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            Some(name) if !segment.is_empty() => {
+                let field = operation.path_fields.iter().find(|field| field.name == name)?;
+                let text = percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned();
+                fields.push((field, text));
+            }
+            Some(_) => return None,
+            None if part != segment => return None,
+            None => {}
+        }
+    }
+    segments.next().is_none().then_some(fields)
+}
+
+const ID: Rule = Rule::Text { min: 1, max: 128 };
+const ANY: Rule = Rule::Text { min: 0, max: usize::MAX };
+const fn up_to(min: i64, max: i64) -> Rule {
+    Rule::Integer { min, max }
+}
+
+const SESSION: &[Field] = &[required("session_id", ID)];
+const PLAYER: &[Field] = &[required("session_id", ID), required("player_uuid", Rule::Uuid)];
+const INSTANCE: &[Field] = &[required("instance_id", ANY)];
+const REFRESH: &[Field] = &[optional("refresh_ttl", Rule::Boolean)];
+const PAGE: &[Field] = &[optional("cursor", up_to(0, i64::MAX)), optional("page_size", up_to(1, 50))];
+
+const READ: &[&str] = &["session:read:any", "session:read:self", "session:*"];
+const CONFIG: &[&str] = &["session:read:config", "session:*"];
+const UPDATE: &[&str] = &["session:update:any", "session:update:self", "session:*"];
+const BROWSER: &[&str] = &["session:update:browser", "session:*"];
+const NOTIFY_READ: &[&str] = &["notification:instance:*", "notification:instance:read"];
+
+const fn call(kind: Kind, method: &'static str, path: &'static str, name: &'static str) -> Operation {
+    Operation { kind, method, path, name, permissions: &[], path_fields: &[], query_fields: &[], body: None }
+}
+
+impl Operation {
+    const fn wants(mut self, permissions: &'static [&'static str]) -> Self {
+        self.permissions = permissions;
+        self
+    }
+
+    const fn at(mut self, fields: &'static [Field]) -> Self {
+        self.path_fields = fields;
+        self
+    }
+
+    const fn asks(mut self, fields: &'static [Field]) -> Self {
+        self.query_fields = fields;
+        self
+    }
+
+    const fn takes(mut self, fields: &'static [Field]) -> Self {
+        self.body = Some(fields);
+        self
+    }
+}
+
+const OPERATIONS: &[Operation] = &[
+    call(Kind::Token, "POST", "/users/v2/oauth/token", "login").takes(bodies::TOKEN),
+    call(Kind::Login, "POST", "/users/v1/login", "login").takes(bodies::LOGIN),
+    call(Kind::FindSession, "GET", "/session/v1/session/allocation/{allocation_id}", "find_session")
+        .wants(&["session:read:allocation", "session:*"])
+        .at(&[required("allocation_id", ID)]),
+    call(Kind::ReadSession, "GET", "/session/v1/session/{session_id}", "read_session")
+        .wants(READ)
+        .at(SESSION)
+        .asks(REFRESH),
+    call(Kind::UpdateSession, "PATCH", "/session/v1/session/{session_id}", "update_session")
+        .wants(UPDATE)
+        .at(SESSION)
+        .takes(bodies::SESSION_UPDATE),
+    call(Kind::Register, "POST", "/session/v1/session/{session_id}/instance", "register")
+        .wants(UPDATE)
+        .at(SESSION)
+        .takes(bodies::INSTANCE_REQUEST),
+    call(Kind::Unregister, "DELETE", "/session/v1/session/{session_id}/instance", "unregister")
+        .wants(UPDATE)
+        .at(SESSION),
+    call(Kind::Update, "PATCH", "/session/v1/session/{session_id}/instance", "update")
+        .wants(UPDATE)
+        .at(SESSION)
+        .takes(bodies::INSTANCE_UPDATE),
+    call(Kind::PostHealth, "POST", "/session/v1/session/{session_id}/instance/health", "health")
+        .wants(&["session:instance:health"])
+        .at(SESSION)
+        .takes(bodies::HEALTH),
+    call(Kind::Fubar, "POST", "/session/v1/session/{session_id}/instance/fubar", "fubar")
+        .wants(&["session:update:fubar", "session:*"])
+        .at(SESSION)
+        .takes(bodies::FUBAR),
+    call(Kind::HealthConfig, "GET", "/session/v1/instance/health/config", "health_config").wants(CONFIG),
+    call(Kind::ListEvents, "GET", "/session/v1/session/{session_id}/event", "list_events")
+        .wants(&["session:read:event", "session:read-player:any", "session:*"])
+        .at(SESSION)
+        .asks(&[optional("page_num", up_to(0, i64::MAX)), optional("page_size", up_to(1, 50))]),
+    call(Kind::PostEvent, "POST", "/session/v1/session/{session_id}/event", "event")
+        .wants(&["session:update:event", "session:update:any", "session:*"])
+        .at(SESSION)
+        .takes(bodies::EVENT),
+    call(Kind::StartMatch, "POST", "/session/v1/session/{session_id}/match", "start_match")
+        .wants(UPDATE)
+        .at(SESSION)
+        .takes(bodies::MATCH),
+    call(Kind::EndMatch, "DELETE", "/session/v1/session/{session_id}/match", "end_match").wants(UPDATE).at(SESSION),
+    call(Kind::UpdateMatch, "PATCH", "/session/v1/session/{session_id}/match", "update_match")
+        .wants(UPDATE)
+        .at(SESSION)
+        .takes(bodies::MATCH),
+    call(Kind::AddBrowser, "POST", "/session/v1/session/{session_id}/browser", "add_browser")
+        .wants(BROWSER)
+        .at(SESSION)
+        .asks(REFRESH)
+        .takes(bodies::BROWSER),
+    call(Kind::DeleteBrowser, "DELETE", "/session/v1/session/{session_id}/browser", "delete_browser")
+        .wants(BROWSER)
+        .at(SESSION),
+    call(Kind::UpdateBrowser, "PATCH", "/session/v1/session/{session_id}/browser", "update_browser")
+        .wants(BROWSER)
+        .at(SESSION)
+        .takes(bodies::BROWSER),
+    call(Kind::AddPlayer, "POST", "/session/v1/session/{session_id}/player/{player_uuid}", "add_player")
+        .wants(&["session:promote:self", "session:promote:any", "session:*"])
+        .at(PLAYER)
+        .takes(bodies::PLAYER),
+    call(Kind::RemovePlayer, "DELETE", "/session/v1/session/{session_id}/player/{player_uuid}", "remove_player")
+        .wants(&["session:update-player:any", "session:update-player:self", "session:*"])
+        .at(PLAYER),
+    call(Kind::Regions, "GET", "/session/v1/regions", "regions").wants(CONFIG).asks(PAGE),
+    call(Kind::ConnectionInfo, "GET", "/session/v1/connection-info", "connection_info").wants(CONFIG),
+    call(Kind::Browse, "GET", "/session/v1/browser", "browse").wants(&["session:read:browser", "session:*"]).asks(&[
+        required("session_type", ANY),
+        optional("cursor", up_to(0, i64::MAX)),
+        optional("page_size", up_to(1, 50)),
+        optional("region_id", ID),
+    ]),
+    call(
+        Kind::RequestTemplate,
+        "GET",
+        "/session/v1/instance-request-template/{instance_request_template_id}",
+        "request_template",
+    )
+    .wants(CONFIG)
+    .at(&[required("instance_request_template_id", Rule::Uuid)]),
+    call(
+        Kind::LaunchTemplate,
+        "GET",
+        "/session/v1/instance-launch-templates/{instance_launch_template_id}",
+        "launch_template",
+    )
+    .wants(CONFIG)
+    .at(&[required("instance_launch_template_id", Rule::Uuid)]),
+    call(Kind::SessionTemplate, "GET", "/session/v1/template/{session_type}", "session_template")
+        .wants(CONFIG)
+        .at(&[required("session_type", ANY)]),
+    call(Kind::Backfill, "POST", "/session/v1/backfill/session/{session_id}/", "backfill")
+        .at(SESSION)
+        .asks(REFRESH)
+        .takes(bodies::BACKFILL),
+    call(Kind::ListNotifications, "GET", "/notification/v1/instance/{instance_id}/notification", "list_notifications")
+        .wants(NOTIFY_READ)
+        .at(INSTANCE)
+        .asks(&[optional("page_size", up_to(1, 100)), optional("start_at", ANY), optional("exclude_before", ANY)]),
+    call(Kind::CreateNotifications, "POST", "/notification/v1/instance/{instance_id}/notification", "notify")
+        .wants(&["notification:instance:*", "notification:instance:write"])
+        .at(INSTANCE)
+        .takes(NOTIFICATIONS),
+    call(
+        Kind::GetNotification,
+        "GET",
+        "/notification/v1/instance/{instance_id}/notification/{notification_id}",
+        "get_notification",
+    )
+    .wants(NOTIFY_READ)
+    .at(&[required("instance_id", ANY), required("notification_id", ANY)]),
+    call(Kind::Poll, "GET", "/notification/v1/instance/{instance_id}/stream/notification/lp", "poll")
+        .wants(NOTIFY_READ)
+        .at(INSTANCE)
+        .asks(&[
+            optional("max_page_size", up_to(1, 100)),
+            optional("exclude_before", ANY),
+            optional("offset_reset_strategy", Rule::OneOf(&["latest", "earliest"])),
+            optional("deadline", up_to(0, 900)),
+        ]),
+];
+
+pub(super) use bodies::{NOTIFICATIONS, UNDOCUMENTED_LOGIN};
+
+/// Every word that a fault rule may name.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    OPERATIONS.iter().map(|operation| operation.name)
+}
+
+#[cfg(test)]
+mod tests;
