@@ -127,8 +127,8 @@ pub fn execute(
     match line.command {
         Command::Run(args) => run::run(args, surroundings, terminal),
         Command::Demo(args) => demo::run(args, surroundings, terminal),
-        Command::Simulate(args) => simulate::run(args, surroundings, terminal),
-        Command::Check(args) => check::run(args, surroundings, terminal),
+        Command::Simulate(args) => simulate::run(&args, surroundings, terminal),
+        Command::Check(args) => check::run(&args, surroundings, terminal),
         Command::Status(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
             status::run(&args, client, terminal).await
         }),
@@ -168,6 +168,9 @@ enum CommandError {
     /// Our own runtime.
     #[error("the runtime could not be started")]
     Runtime(#[source] io::Error),
+    /// The simulator.
+    #[error("the simulator could not run")]
+    Simulator(#[source] crate::simulator::RunError),
 }
 
 /// Runs a client command against the agent that the arguments or the surroundings name.
@@ -179,14 +182,18 @@ fn talk(
 ) -> Exit {
     finish(terminal, |terminal| {
         let client = Client::find(connect, surroundings)?;
-        // One blocking thread, for the address of a name in --url.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(1)
-            .build()
-            .map_err(CommandError::Runtime)?;
-        runtime.block_on(command(&client, terminal))
+        runtime()?.block_on(command(&client, terminal))
     })
+}
+
+/// A runtime for a command that is not the daemon.
+fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // For the address of a name in --url.
+        .max_blocking_threads(1)
+        .build()
+        .map_err(CommandError::Runtime)
 }
 
 /// Turns how it went into words and an exit code.
@@ -198,7 +205,10 @@ fn finish(terminal: &mut Terminal<'_>, work: impl FnOnce(&mut Terminal<'_>) -> R
         Err(error) => {
             let exit = match error {
                 CommandError::Usage(_) => Exit::Usage,
-                CommandError::Client(_) | CommandError::Output(_) | CommandError::Runtime(_) => Exit::Failure,
+                CommandError::Client(_)
+                | CommandError::Output(_)
+                | CommandError::Runtime(_)
+                | CommandError::Simulator(_) => Exit::Failure,
             };
             let line = format!("rallyhere-agent: {}", Chain(&error));
             terminal.complain(&line);

@@ -98,9 +98,7 @@ fn start(loaded: Loaded, sources: Sources, surroundings: &Surroundings, log: &Lo
         }
         let notifier = Notifier::new(surroundings);
         match Running::start(loaded.settings, seed) {
-            Ok(running) => {
-                supervise::supervise(running, signals, notifier, &sources, surroundings, log).await
-            }
+            Ok(running) => supervise::supervise(running, signals, notifier, &sources, surroundings, log).await,
             Err(error) => {
                 tracing::error!("{}", Chain(&error));
                 error.exit()

@@ -14,6 +14,12 @@ pub struct KeyValue {
     pub value: String,
 }
 
+impl std::fmt::Display for KeyValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}={}", self.key, self.value)
+    }
+}
+
 /// Reads `KEY=VALUE`.
 ///
 /// # Errors

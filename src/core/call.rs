@@ -305,12 +305,7 @@ pub struct Page {
     pub notifications: Vec<Arc<Notification>>,
     /// How many entries were not usable (no id, wrong type): counted, never a reason to stop.
     pub unusable: u32,
-<<<<<<< HEAD
     /// The newest id of the page, also where that entry was not usable: the cursor must be able to move past it.
-=======
-    /// The id of the last entry that was read and has one, usable or not: where the cursor may go, so that unusable entries at
-    /// the end of a page are not asked for again and again.
->>>>>>> http
     pub last_id: Option<NotificationId>,
 }
 

@@ -19,7 +19,8 @@ pub(super) fn status(snapshots: &[Arc<Snapshot>]) -> String {
 }
 
 fn instance(snapshot: &Snapshot) -> String {
-    let session = snapshot.instance.session_id.as_ref().map_or_else(|| "its session".to_owned(), |id| format!("session {id}"));
+    let session =
+        snapshot.instance.session_id.as_ref().map_or_else(|| "its session".to_owned(), |id| format!("session {id}"));
     let doing = match snapshot.phase {
         Phase::Resolving => format!("looking for {session}"),
         Phase::Registering => format!("registering with {session}"),
