@@ -4,12 +4,12 @@
 //! mistakes: a field or parameter that the contract does not know is refused. What the service does comes from the
 //! published OpenAPI document and from the list of traps that was learned beside it; each is named where it is played.
 //!
-//! A request's way: [`server`] accepts, [`handler`] keeps the ledger and injects faults, [`world`] judges it by the
-//! table in [`contract`] and carries it out. [`control_api`] (`/_sim/…`) and the methods of [`Simulator`] play the
+//! A request's way: `server` accepts, `handler` keeps the ledger and injects faults, `world` judges it by the
+//! table in `contract` and carries it out. `control_api` (`/_sim/…`) and the methods of [`Simulator`] play the
 //! backend's own part, other people's, and the bad weather.
 //!
 //! **Architecture Invariant:** nothing here uses [`crate::wire`]. Requests are judged by rules of their own over plain
-//! JSON, so that a mistake in our client's types is not mirrored by the thing that tests it. [`world`] has no I/O and no
+//! JSON, so that a mistake in our client's types is not mirrored by the thing that tests it. `world` has no I/O and no
 //! clock.
 
 use std::fmt;

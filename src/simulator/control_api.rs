@@ -15,7 +15,7 @@
 //! | POST tokens | `{expire?, expire_refresh?, lifetime_seconds?}` |
 //! | POST health | `{cadence_seconds}` |
 //! | POST permissions | `{client_id, grant?: […], revoke?: […]}` |
-//! | GET, POST, DELETE faults | a rule or a list of them (see [`super::FaultRule`]) |
+//! | GET, POST, DELETE faults | a rule or a list of them (see `FaultRule`) |
 //! | POST outage | `{mode: none, refuse or unavailable}` |
 
 use std::time::Duration;
@@ -34,6 +34,8 @@ use super::world::ControlError;
 use super::{Outage, Simulator};
 
 const PREFIX: &str = "/_sim";
+const NO_SUCH_CALL: &str = "the control API has no such call; under /_sim/ there are state, ledger, sessions, \
+                            allocations, notifications, tokens, health, permissions, faults and outage";
 
 /// Whether a path belongs to the control API.
 pub(super) fn is_control(path: &str) -> bool {
@@ -168,7 +170,7 @@ fn dispatch(simulator: &Simulator, arrived: &Arrived, parts: &[&str]) -> Result<
             simulator.set_outage(parse::<OutageBody>(body)?.mode);
             Ok(Reply::no_content())
         }
-        _ => Err(error(StatusCode::NOT_FOUND, "not_found", "the control API has no such call; see `simulate --help`")),
+        _ => Err(error(StatusCode::NOT_FOUND, "not_found", NO_SUCH_CALL)),
     }
 }
 
