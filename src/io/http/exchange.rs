@@ -138,13 +138,7 @@ async fn body_of(mut response: Response, request: &Outbound) -> Result<Vec<u8>, 
         let waiting = request.header_limit.is_none() && body.is_empty();
         let idle = if waiting { request.deadline } else { clock::now() + request.body_idle };
         let until = idle.min(request.deadline);
-        // Asked even while pieces keep coming: a body of one byte at a time has to end, too.
-        let piece = if clock::now() < request.deadline {
-            first(response.chunk(), clock::sleep_until(Some(until))).await
-        } else {
-            Err(())
-        };
-        match piece {
+        match first(response.chunk(), clock::sleep_until(Some(until))).await {
             Ok(Ok(Some(piece))) if body.len() + piece.len() <= limit => body.extend_from_slice(&piece),
             Ok(Ok(Some(_))) if success => return Err(too_large()),
             Ok(Ok(Some(piece))) => {
