@@ -48,6 +48,9 @@ enum Command {
     Run(run::Args),
     /// Show it at work: a simulated environment, a small game and the agent, narrated.
     Demo(demo::Args),
+    /// The game of the demo.
+    #[command(hide = true)]
+    DemoGame(demo::game::Args),
     /// Run only the simulated environment.
     Simulate(simulate::Args),
     /// Validate the configuration and print the merged settings, secrets redacted.
@@ -126,7 +129,8 @@ pub fn execute(
     };
     match line.command {
         Command::Run(args) => run::run(args, surroundings, terminal),
-        Command::Demo(args) => demo::run(args, surroundings, terminal),
+        Command::Demo(args) => demo::run(&args, surroundings, terminal),
+        Command::DemoGame(args) => demo::game::run(&args, terminal),
         Command::Simulate(args) => simulate::run(&args, surroundings, terminal),
         Command::Check(args) => check::run(&args, surroundings, terminal),
         Command::Status(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
@@ -171,6 +175,9 @@ enum CommandError {
     /// The simulator.
     #[error("the simulator could not run")]
     Simulator(#[source] crate::simulator::RunError),
+    /// The demo did not come to its end.
+    #[error("{0}")]
+    Demo(String),
 }
 
 /// Runs a client command against the agent that the arguments or the surroundings name.
@@ -208,7 +215,8 @@ fn finish(terminal: &mut Terminal<'_>, work: impl FnOnce(&mut Terminal<'_>) -> R
                 CommandError::Client(_)
                 | CommandError::Output(_)
                 | CommandError::Runtime(_)
-                | CommandError::Simulator(_) => Exit::Failure,
+                | CommandError::Simulator(_)
+                | CommandError::Demo(_) => Exit::Failure,
             };
             let line = format!("rallyhere-agent: {}", Chain(&error));
             terminal.complain(&line);

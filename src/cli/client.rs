@@ -82,6 +82,11 @@ impl Client {
         Ok(Self { target, token })
     }
 
+    /// The agent behind a socket.
+    pub(super) fn at(socket: PathBuf) -> Self {
+        Self { target: Target::Socket(socket), token: None }
+    }
+
     /// Reads something.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.call(Method::GET, path, None, PATIENCE).await
