@@ -33,6 +33,8 @@ pub(super) fn start(socket: &Path) -> io::Result<Child> {
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        // A Ctrl-C in the terminal is for the demo, which then ends the game in good order.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
 }
