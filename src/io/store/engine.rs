@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::disk::Disk;
-use super::finding::{Finding, OpenError, StoreStatus, Trouble};
+use super::finding::{Finding, OpenError, StoreStatus, Trouble, fault_of};
 use super::frame;
 use super::payload::{self, Mirror};
 use super::queue::Batch;
@@ -38,6 +38,8 @@ use crate::core::ids::InstanceName;
 
 /// Frames are written together up to about so many bytes.
 const STROKE: u64 = 256 << 10;
+/// Space that the disk must have promised beyond what makes the state larger: some hundred deliveries or acknowledgements.
+const HEADROOM: u64 = 16 << 10;
 /// Of the time, at most one part in so many goes into rewritings that fail.
 const PATIENCE: u32 = 10;
 
@@ -67,6 +69,29 @@ struct Log<F> {
     length: u64,
     /// Its length when it was new.
     start: u64,
+    /// Up to here the disk has promised space.
+    reserved: u64,
+}
+
+impl<F: Send> Log<F> {
+    /// Asks for all the space that the log may ever need, so that a disk that others fill does not stop us at once. Where
+    /// that is too much, or the file system cannot promise, [`promise`] asks for less, later.
+    fn reserve<D: Disk<File = F>>(&mut self, disk: &mut D, bounds: Bounds) {
+        let all = bounds.log + bounds.reserve;
+        self.reserved = if disk.reserve(&mut self.file, 0, all).is_ok() { all } else { 0 };
+    }
+}
+
+/// Makes sure that the disk has promised space up to `end`; fails only if it has none.
+fn promise<D: Disk>(disk: &mut D, log: &mut Log<D::File>, end: u64) -> io::Result<()> {
+    if log.reserved < end {
+        match disk.reserve(&mut log.file, 0, end) {
+            Ok(()) => log.reserved = end,
+            Err(error) if fault_of(&error) == StoreFault::Full => return Err(error),
+            Err(_cannot_promise) => log.reserved = u64::MAX,
+        }
+    }
+    Ok(())
 }
 
 /// A batch on its way.
@@ -306,7 +331,14 @@ impl<D: Disk> Engine<D> {
             None => Err(self.status.fault.unwrap_or(StoreFault::Failed)),
             Some(log) => {
                 let start = log.length;
-                let written = write_all(&mut self.disk, &mut log.file, start, &bytes)
+                let end = start + bytes.len() as u64;
+                let written = if drafts.iter().all(|draft| draft.shrinks) {
+                    Ok(())
+                } else {
+                    promise(&mut self.disk, log, end + HEADROOM.min(self.bounds.reserve))
+                };
+                let written = written
+                    .and_then(|()| write_all(&mut self.disk, &mut log.file, start, &bytes))
                     .map_err(|error| (Trouble::during("write the log")(error), true));
                 let synced = written.and_then(|end| match self.disk.sync(&mut log.file) {
                     Ok(()) => Ok(end),
@@ -345,8 +377,10 @@ impl<D: Disk> Engine<D> {
         let gone =
             untouched || self.disk.truncate(&mut log.file, start).and_then(|()| self.disk.sync(&mut log.file)).is_ok();
         if gone && trusted {
-            // The cut gave the reserved space back.
-            let _as_good_as_it_gets = self.disk.reserve(&mut log.file, 0, self.bounds.log + self.bounds.reserve);
+            if !untouched {
+                // The cut gave the promised space back.
+                log.reserve(&mut self.disk, self.bounds);
+            }
         } else {
             self.log = None;
             self.last_seq = seq;

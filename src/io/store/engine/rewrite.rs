@@ -51,24 +51,34 @@ impl<D: Disk> Engine<D> {
     fn new_snapshot(&mut self) -> io::Result<u64> {
         let mut file = self.disk.create(NEW_SNAPSHOT)?;
         let mut length = 0;
-        payload::snapshot(&self.mirror, self.last_seq, self.machine, &mut |bytes| {
+        let written = payload::snapshot(&self.mirror, self.last_seq, self.machine, &mut |bytes| {
             length = write_all(&mut self.disk, &mut file, length, bytes)?;
             Ok(())
-        })?;
-        self.disk.sync(&mut file)?;
-        Ok(length)
+        });
+        match written.and_then(|()| self.disk.sync(&mut file)) {
+            Ok(()) => Ok(length),
+            Err(error) => Err(self.give_back(file, error)),
+        }
     }
 
     fn new_log(&mut self) -> io::Result<Log<D::File>> {
         let mut bytes = Vec::new();
         let head = payload::head(Head { kind: Kind::Log, machine: self.machine })?;
         frame::push(&mut bytes, self.last_seq, &head);
-        let mut file = self.disk.create(NEW_LOG)?;
-        let length = write_all(&mut self.disk, &mut file, 0, &bytes)?;
-        // So that a disk that others fill does not stop us at once. Not every file system can do it.
-        let _as_good_as_it_gets = self.disk.reserve(&mut file, 0, self.bounds.log + self.bounds.reserve);
-        self.disk.sync(&mut file)?;
-        Ok(Log { file, length, start: length })
+        let length = bytes.len() as u64;
+        let mut log = Log { file: self.disk.create(NEW_LOG)?, length, start: length, reserved: 0 };
+        let written = write_all(&mut self.disk, &mut log.file, 0, &bytes);
+        log.reserve(&mut self.disk, self.bounds);
+        match written.and_then(|_end| self.disk.sync(&mut log.file)) {
+            Ok(()) => Ok(log),
+            Err(error) => Err(self.give_back(log.file, error)),
+        }
+    }
+
+    /// Half a file is of no use, and its space may be the last there is.
+    fn give_back(&mut self, mut file: D::File, error: io::Error) -> io::Error {
+        let _as_good_as_it_gets = self.disk.truncate(&mut file, 0);
+        error
     }
 
     /// Gives damaged files their second names, durably, before their own names go to new ones.
@@ -122,7 +132,7 @@ impl<D: Disk> Engine<D> {
         let Ok(mut file) = self.disk.open(LOG) else { return };
         let whole = self.disk.length(&mut file).is_ok_and(|now| now == length);
         if whole && self.disk.sync(&mut file).is_ok() {
-            self.log = Some(Log { file, length, start: 0 });
+            self.log = Some(Log { file, length, start: 0, reserved: 0 });
         }
     }
 

@@ -103,32 +103,37 @@ fn a_full_disk_still_takes_deliveries_and_acknowledgements() {
 
 #[test]
 fn a_file_system_without_a_byte_left_loses_nothing_and_recovers() {
-    for space in (0..4_000).step_by(100) {
+    for space in (0..40_000).step_by(700) {
         let disk = FakeDisk::new(space);
+        disk.plan(Plan { space: Some(space), ..Plan::default() });
         let mut engine = open(&disk);
         let mut taken = Vec::new();
-        disk.plan(Plan { space: Some(space), ..Plan::default() });
-        for number in 1..40 {
+        for number in 1..200 {
             match engine.commit(&[batch(0, vec![accepted(number)])])[..] {
                 [Ok(())] => taken.push(report_id(number)),
                 [Err(fault)] => assert_eq!(fault, StoreFault::Full),
                 ref other => panic!("{other:?}"),
             }
         }
+        let outbox = |disk: &FakeDisk| -> Vec<_> {
+            let again = open(disk);
+            let durable = again.mirror().get(&name(0)).cloned().unwrap_or_default();
+            durable.outbox.iter().map(|report| report.id.clone()).collect()
+        };
+        for after in [disk.killed(), disk.unplugged()] {
+            after.plan(Plan { space: Some(space), ..Plan::default() });
+            assert_eq!(outbox(&after), taken, "the disk is still full");
+        }
+        // The headroom of so small a store is 1,000 bytes.
+        for report in taken.drain(..taken.len().min(8)) {
+            assert_eq!(engine.commit(&[batch(0, vec![Record::Sent { report }])]), [Ok(())], "{space} bytes");
+        }
         assert!(!engine.status().in_doubt);
         disk.plan(Plan::default());
         engine.tick();
         assert_eq!(engine.status().fault, None);
         for after in [disk.killed(), disk.unplugged()] {
-            let again = open(&after);
-            let outbox: Vec<_> = again
-                .mirror()
-                .get(&name(0))
-                .into_iter()
-                .flat_map(|one| &one.outbox)
-                .map(|one| one.id.clone())
-                .collect();
-            assert_eq!(outbox, taken);
+            assert_eq!(outbox(&after), taken);
         }
     }
 }

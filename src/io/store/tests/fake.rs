@@ -55,6 +55,14 @@ struct Inode {
     durable: Vec<u8>,
     /// What it may leave beyond that.
     pending: Vec<Change>,
+    /// Space that is promised.
+    reserved: usize,
+}
+
+impl Inode {
+    fn space(&self) -> u64 {
+        self.cache.len().max(self.reserved) as u64
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -160,6 +168,9 @@ impl World {
     }
 
     fn change(&mut self, file: usize, change: Change) {
+        if let Change::Truncate(_) = change {
+            self.inodes[file].reserved = 0;
+        }
         apply(&mut self.inodes[file].cache, &change);
         self.inodes[file].pending.push(change);
     }
@@ -169,8 +180,12 @@ impl World {
         self.pending_names.push(naming);
     }
 
+    fn room(&self) -> u64 {
+        self.plan.space.map_or(u64::MAX, |space| space.saturating_sub(self.used()))
+    }
+
     fn used(&self) -> u64 {
-        self.names.values().map(|inode| self.inodes[*inode].cache.len() as u64).sum()
+        self.names.values().map(|inode| self.inodes[*inode].space()).sum()
     }
 }
 
@@ -220,7 +235,7 @@ impl FakeDisk {
                 let mut bytes = inode.durable.clone();
                 let kept = inode.pending.iter().cloned().filter_map(|change| torn(&mut rng, change));
                 kept.for_each(|change| apply(&mut bytes, &change));
-                Inode { cache: bytes.clone(), durable: bytes, pending: Vec::new() }
+                Inode { cache: bytes.clone(), durable: bytes, ..Inode::default() }
             })
             .collect();
         let mut names = world.durable_names.clone();
@@ -247,7 +262,7 @@ impl FakeDisk {
     /// Puts a file there, durably.
     pub(super) fn put(&self, name: &str, bytes: &[u8]) {
         let mut world = self.world();
-        world.inodes.push(Inode { cache: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new() });
+        world.inodes.push(Inode { cache: bytes.to_vec(), durable: bytes.to_vec(), ..Inode::default() });
         let inode = world.inodes.len() - 1;
         world.names.insert(name.to_owned(), inode);
         world.durable_names.insert(name.to_owned(), inode);
@@ -312,11 +327,11 @@ impl Disk for FakeDisk {
         let file = *file;
         match world.begin(Op::Write) {
             Ok(()) => {
-                let room = world.plan.space.map_or(u64::MAX, |space| space.saturating_sub(world.used())) as usize;
-                if room == 0 {
+                let promised = world.inodes[file].space().saturating_sub(at);
+                let most = (bytes.len() as u64).min(promised.saturating_add(world.room())) as usize;
+                if most == 0 {
                     return Err(io::Error::from_raw_os_error(28));
                 }
-                let most = bytes.len().min(room);
                 let taken = if world.plan.short { world.rng.usize(1..=most) } else { most };
                 world.change(file, Change::Write(at, bytes[..taken].to_vec()));
                 Ok(taken)
@@ -341,8 +356,15 @@ impl Disk for FakeDisk {
         self.world().settle(Op::Truncate, |world| world.change(*file, Change::Truncate(length)))
     }
 
-    fn reserve(&mut self, _file: &mut usize, _at: u64, _length: u64) -> io::Result<()> {
-        self.world().settle(Op::Reserve, |_| {})
+    fn reserve(&mut self, file: &mut usize, at: u64, length: u64) -> io::Result<()> {
+        let mut world = self.world();
+        world.settle(Op::Reserve, |_| {})?;
+        if (at + length).saturating_sub(world.inodes[*file].space()) > world.room() {
+            return Err(io::Error::from_raw_os_error(28));
+        }
+        let reserved = &mut world.inodes[*file].reserved;
+        *reserved = (*reserved).max((at + length) as usize);
+        Ok(())
     }
 
     fn sync(&mut self, file: &mut usize) -> io::Result<()> {
