@@ -250,6 +250,7 @@ impl Machine for Agent {
             }
             Event::Command(Command::Drain { reason }) => self.drain.want(reason),
             Event::Command(Command::Reloaded) => self.reloaded(),
+            Event::Command(Command::Store(fault)) => self.common.store.fault = fault,
         }
         self.settle();
     }

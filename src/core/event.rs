@@ -65,6 +65,8 @@ pub enum Command {
     },
     /// Secrets or configuration were read again: what was refused may be tried at once.
     Reloaded,
+    /// The store has failed, or is well again by itself.
+    Store(Option<StoreFault>),
 }
 
 /// A request of the local API that changes something. Reading is answered from the snapshot.

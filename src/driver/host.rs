@@ -12,7 +12,7 @@ use crate::clock;
 use crate::core::action::Outcome;
 use crate::core::agent::{Agent, Birth};
 use crate::core::auth::{Auth, AuthEvent, AuthView};
-use crate::core::event::{Command, Event};
+use crate::core::event::{Command, Event, StoreFault};
 use crate::core::ids::InstanceName;
 use crate::core::machine::Machine as _;
 use crate::core::params::Params;
@@ -117,6 +117,11 @@ impl Host {
         // Full: a reload is waiting already.
         let _full = self.login.try_send(AuthEvent::Reloaded);
         self.command(&Command::Reloaded);
+    }
+
+    /// The store has failed, or is well again by itself.
+    pub fn store_is(&self, fault: Option<StoreFault>) {
+        self.command(&Command::Store(fault));
     }
 
     fn command(&self, command: &Command) {

@@ -11,6 +11,7 @@ use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::action::Outcome;
 use crate::core::agent::Birth;
+use crate::core::event::StoreFault;
 use crate::core::ids::{InstanceId, InstanceName};
 use crate::driver::host::Host;
 use crate::exit::Exit;
@@ -80,6 +81,8 @@ pub(in crate::cli) struct Running {
     pub(in crate::cli) admin: Option<SocketAddr>,
     /// The store's state.
     pub(in crate::cli) store_status: watch::Receiver<StoreStatus>,
+    /// The fault that was last told.
+    pub(in crate::cli) store_fault: Option<StoreFault>,
     store: DiskStore,
     servers: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -126,7 +129,18 @@ impl Running {
                 None
             }
         };
-        Ok(Self { host, settings, backend, locals, admin, store_status: status, store, servers, stop })
+        Ok(Self {
+            host,
+            settings,
+            backend,
+            locals,
+            admin,
+            store_status: status,
+            store_fault: None,
+            store,
+            servers,
+            stop,
+        })
     }
 
     /// Waits until every instance has ended, then takes the rest apart.

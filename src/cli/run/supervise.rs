@@ -83,6 +83,7 @@ pub(super) async fn supervise(
                     notifier.extend_timeout(EXTENSION);
                 }
                 feed(&running, &notifier, &mut next_feed);
+                look_at_store(&mut running);
                 if looks.is_multiple_of(SECRETS_EVERY) && running.host.auth().borrow().state == AuthState::Denied {
                     new_secrets(&mut running, false).await;
                 }
@@ -110,6 +111,24 @@ fn feed(running: &Running, notifier: &Notifier, next: &mut std::time::Instant) {
         notifier.watchdog();
         *next = clock::now() + interval.min(HANG);
     }
+}
+
+/// The store tells of itself when it fails without being asked, and when it has healed.
+fn look_at_store(running: &mut Running) {
+    if !running.store_status.has_changed().unwrap_or(false) {
+        return;
+    }
+    let status = running.store_status.borrow_and_update().clone();
+    match (status.fault, running.store_fault) {
+        (Some(fault), before) if before != Some(fault) => tracing::error!(
+            why = status.why,
+            "{fault}: health, notifications and the game go on, but reports are refused until it is well again"
+        ),
+        (None, Some(_)) => tracing::info!("the state directory is well again; everything is on disk"),
+        (Some(_) | None, Some(_) | None) => {}
+    }
+    running.store_fault = status.fault;
+    running.host.store_is(status.fault);
 }
 
 fn announce(running: &Running) {
