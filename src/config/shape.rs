@@ -70,6 +70,8 @@ pub(super) const LATER: &[Later] = &[
     Later { key: "game.stop_signal", words: &[] },
     Later { key: "game.stop_timeout", words: &[] },
     Later { key: "game.log_tail", words: &[] },
+    Later { key: "health.unhealthy_after", words: &[] },
+    Later { key: "health.healthy_after", words: &[] },
     Later { key: "health.probes", words: &[] },
     Later { key: "notifications.deliver", words: &["exec", "webhook", "log"] },
     Later { key: "notifications.exec", words: &[] },
