@@ -6,6 +6,7 @@ mod driver;
 mod http;
 mod local;
 mod process;
+mod readme;
 mod simulator;
 mod store;
 mod telemetry;
