@@ -9,7 +9,7 @@ use super::ids::{CallId, Generation, RequestId, Ticket};
 use super::instance::Health;
 use super::phase::{Phase, Trigger};
 
-/// One output of [`super::Agent::poll_action`].
+/// One output of [`super::Machine::poll_action`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Call the backend; answered by exactly one `Answered` with this id, or taken back by one `Cancel`.

@@ -9,7 +9,7 @@ use super::call::{Answer, Failure};
 use super::ids::{CallId, NotificationId, ReportId, RequestId, Ticket};
 use super::instance::{CustomData, Health};
 
-/// One input of [`super::Agent::handle_event`].
+/// One input of [`super::Machine::handle_event`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A call came back.
