@@ -36,6 +36,40 @@ const REFRESH_AT: (f64, f64) = (0.6, 0.9);
 /// A lifetime beyond this is not believed; the token is refreshed all the same.
 const LIFETIME_CAP: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Logins that a process may make at once when it is restarted again and again.
+const RESTART_BURST: f64 = 3.0;
+/// Beyond the burst, one login in this time on average, however often the process begins anew (design.md section 8).
+const RESTART_REFILL: Duration = Duration::from_secs(60);
+/// And a little later, so that a fleet in a crash loop does not log in as one.
+const RESTART_JITTER: Duration = Duration::from_secs(10);
+
+/// What is known of the logins of earlier processes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    /// How long ago logins were tried, oldest first; the last few are enough.
+    pub attempts: Vec<Duration>,
+    /// A token that is good for generation 1, if one was kept.
+    pub token: Option<LoggedIn>,
+}
+
+impl Past {
+    /// How long the first login has to wait: not at all, unless the process is in a crash loop.
+    fn restraint(&self) -> Duration {
+        let refill = |elapsed: Duration| elapsed.as_secs_f64() / RESTART_REFILL.as_secs_f64();
+        let mut level = RESTART_BURST;
+        let mut before: Option<Duration> = None;
+        for ago in &self.attempts {
+            if let Some(before) = before {
+                level = (level + refill(before.saturating_sub(*ago))).min(RESTART_BURST);
+            }
+            level = (level - 1.0).max(0.0);
+            before = Some(*ago);
+        }
+        level = (level + refill(before.unwrap_or_default())).min(RESTART_BURST);
+        RESTART_REFILL.mul_f64((1.0 - level).max(0.0))
+    }
+}
+
 /// The login, seen from the instances and from outside. It never holds a secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuthView {
@@ -169,8 +203,8 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// A login that begins at once.
-    pub fn new(seed: u64, now: Instant) -> Self {
+    /// A login that begins at once, unless a kept token makes it needless or a crash loop makes it wait.
+    pub fn new(seed: u64, past: &Past, now: Instant) -> Self {
         let mut auth = Self {
             rng: Rng::with_seed(seed),
             ids: Counter::default(),
@@ -187,6 +221,21 @@ impl Auth {
             attempts: 0,
             stopped: false,
         };
+        if let Some(kept) = &past.token {
+            auth.newest = Generation(1);
+            auth.succeeded(kept, Generation(1), now);
+            auth.actions.clear();
+            if let Some(token) = &mut auth.token {
+                // It may be at its end: its rejection is an expiry, not a riddle.
+                token.fresh_until = now;
+            }
+        } else {
+            let wait = past.restraint();
+            if !wait.is_zero() {
+                auth.due = Some(now + wait + RESTART_JITTER.mul_f64(auth.rng.f64()));
+                auth.detail = Some("the agent was restarted again and again; the next login waits a little".to_owned());
+            }
+        }
         auth.handle_timeout(now);
         auth
     }

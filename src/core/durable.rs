@@ -213,6 +213,10 @@ impl Durable {
             Record::Page { cursor, notifications } => {
                 self.cursor = Some(cursor.clone());
                 for notification in notifications {
+                    // A page that the disk refused may come again after a crash: its ids are not taken twice.
+                    if self.seen.contains(&notification.notification_id) {
+                        continue;
+                    }
                     self.seen.push_back(notification.notification_id.clone());
                     self.inbox.push_back(Arc::clone(notification));
                 }

@@ -11,7 +11,7 @@ use super::{Inbox, Pulse, drive};
 use crate::clock;
 use crate::core::action::Outcome;
 use crate::core::agent::{Agent, Birth};
-use crate::core::auth::{Auth, AuthEvent, AuthView};
+use crate::core::auth::{Auth, AuthEvent, AuthView, Past};
 use crate::core::event::{Command, Event, StoreFault};
 use crate::core::ids::InstanceName;
 use crate::core::machine::Machine as _;
@@ -36,8 +36,15 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the login and a loop for every instance.
-    pub fn start<B, A, S>(instances: Vec<(Params, Birth)>, backend: &B, authenticator: A, store: &S, seed: u64) -> Self
+    /// Starts the login, with what is known of earlier ones, and a loop for every instance.
+    pub fn start<B, A, S>(
+        instances: Vec<(Params, Birth)>,
+        backend: &B,
+        authenticator: A,
+        past: &Past,
+        store: &S,
+        seed: u64,
+    ) -> Self
     where
         B: Backend,
         A: Authenticator,
@@ -58,8 +65,9 @@ impl Host {
         };
         let inbox = Inbox { commands: rejections, asked: None, auth: None };
         let world = LoginWorld::new(authenticator, views);
+        let auth_machine = Auth::new(seed, past, now);
         host.logins.spawn(async move {
-            drive(Auth::new(seed, now), world, inbox, pulse).await;
+            drive(auth_machine, world, inbox, pulse).await;
         });
         for (params, birth) in instances {
             host.add(params, birth, backend.clone(), store.clone(), login.clone(), auth.clone());

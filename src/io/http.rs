@@ -6,6 +6,7 @@
 
 mod departure;
 mod exchange;
+mod keepsake;
 mod lane;
 mod limits;
 mod login;
@@ -19,20 +20,23 @@ pub use stats::{HttpStats, Tally};
 
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
+use secrecy::ExposeSecret as _;
 
 use crate::clock;
 use crate::config::settings::{Auth, Environment};
+use crate::core::auth::Past;
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind, LoggedIn, Login};
 use crate::core::ids::Generation;
 use crate::ports::{Authenticator, Backend};
 use crate::wire;
 
 use exchange::Outbound;
+use keepsake::Keepsake;
 use lane::Lane;
 use origin::Origin;
 use vault::Vault;
@@ -85,6 +89,8 @@ struct Shared {
     poll: Lane,
     control: Lane,
     vault: Vault,
+    /// What outlives the process; only where there is a state directory.
+    keepsake: Option<Arc<Keepsake>>,
     stats: HttpStats,
     limits: Limits,
 }
@@ -104,11 +110,42 @@ impl HttpBackend {
         Self::with_limits(environment, auth, Limits::default())
     }
 
+    /// As [`HttpBackend::new`], with a memory of logins in a state directory, which must be locked by this process: the token
+    /// of the last run is used again, if there is one. Also gives what the login machine must know of the past.
+    ///
+    /// Reads one small file.
+    ///
+    /// # Errors
+    /// As [`HttpBackend::new`].
+    pub fn remembering(environment: &Environment, auth: &Auth, state: &Path) -> Result<(Self, Past), HttpSetupError> {
+        let keepsake = Keepsake::open(state, environment, auth);
+        let mut past = Past { attempts: keepsake.attempts(), token: None };
+        let found = keepsake.token();
+        let backend = Self::build(environment, auth, Limits::default(), Some(Arc::new(keepsake)))?;
+        // A token from a file is somebody else's business: that file is read at the first login.
+        if let (Some(found), Auth::ClientCredentials { .. } | Auth::Basic { .. }) = (found, auth) {
+            let can_refresh = found.refresh.is_some();
+            if backend.shared.vault.keep(found.access.expose_secret(), found.refresh, Generation(1)) {
+                past.token = Some(LoggedIn { lifetime: found.left, can_refresh });
+            }
+        }
+        Ok((backend, past))
+    }
+
     /// As [`HttpBackend::new`], with other limits than the documented ones.
     ///
     /// # Errors
     /// As [`HttpBackend::new`].
     pub fn with_limits(environment: &Environment, auth: &Auth, limits: Limits) -> Result<Self, HttpSetupError> {
+        Self::build(environment, auth, limits, None)
+    }
+
+    fn build(
+        environment: &Environment,
+        auth: &Auth,
+        limits: Limits,
+        keepsake: Option<Arc<Keepsake>>,
+    ) -> Result<Self, HttpSetupError> {
         let origin = Origin::parse(&environment.url)?;
         let tls = tls::client_config(&origin, environment.ca_file.as_deref())?;
         Ok(Self {
@@ -117,6 +154,7 @@ impl HttpBackend {
                 control: Lane::new(tls, environment.connect_timeout, limits)?,
                 origin,
                 vault: Vault::new(auth),
+                keepsake,
                 stats: HttpStats::default(),
                 limits,
             }),
@@ -190,6 +228,10 @@ impl Shared {
                 return failure;
             }
             self.vault.refused(token.generation);
+            if let Some(keepsake) = self.keepsake.clone() {
+                // On a thread that may block: nothing waits for it, and a newer token is left alone.
+                tokio::task::spawn_blocking(move || keepsake.refused(&secret));
+            }
             Failure { token: Some(token.generation), ..failure }
         })
     }

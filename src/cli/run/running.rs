@@ -97,7 +97,7 @@ impl Running {
         for finding in &findings {
             tracing::warn!(kind = finding.kind(), "the state directory: {finding}");
         }
-        let backend = HttpBackend::new(&settings.environment, &settings.auth)?;
+        let (backend, past) = HttpBackend::remembering(&settings.environment, &settings.auth, &settings.state.dir)?;
         let seed = seed.unwrap_or_else(random);
         let births = settings.instances.iter().enumerate().map(|(turn, instance)| {
             let birth = Birth {
@@ -108,7 +108,7 @@ impl Running {
             };
             (instance.params.clone(), birth)
         });
-        let host = Host::start(births.collect(), &backend, backend.clone(), &store, seed);
+        let host = Host::start(births.collect(), &backend, backend.clone(), &past, &store, seed);
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
         let mut locals = Vec::new();

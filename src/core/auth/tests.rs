@@ -6,7 +6,7 @@ use super::*;
 
 fn auth() -> (Auth, Instant) {
     let now = crate::clock::now();
-    (Auth::new(3, now), now)
+    (Auth::new(3, &Past::default(), now), now)
 }
 
 /// The login that the machine wants now, if any.
@@ -44,7 +44,7 @@ fn it_logs_in_at_once_and_refreshes_early_at_a_random_point() {
     let mut points = Vec::new();
     for seed in 0..50 {
         let begun = crate::clock::now();
-        let mut auth = Auth::new(seed, begun);
+        let mut auth = Auth::new(seed, &Past::default(), begun);
         let (id, way, generation) = login(&mut auth).expect("at once");
         assert_eq!((way, generation), (Login::Fresh, Generation(1)));
         answer(&mut auth, id, token(1000, true), begun);
@@ -198,4 +198,50 @@ fn answers_to_unknown_calls_are_ignored_and_nothing_happens_after_the_stop() {
     auth.handle_event(AuthEvent::Stop, now);
     auth.handle_timeout(now + Duration::from_secs(86_400));
     assert!(login(&mut auth).is_none() && auth.poll_timeout().is_none());
+}
+
+#[test]
+fn a_kept_token_needs_no_login_and_its_rejection_is_one() {
+    let now = crate::clock::now();
+    let kept = LoggedIn { lifetime: Some(Duration::from_secs(600)), can_refresh: false };
+    let mut auth = Auth::new(3, &Past { attempts: Vec::new(), token: Some(kept) }, now);
+    assert!(auth.poll_action().is_none());
+    assert_eq!(auth.snapshot().state, AuthState::Valid);
+    auth.handle_event(AuthEvent::Rejected(Generation(1)), now);
+    let (id, _, generation) = login(&mut auth).expect("at once");
+    assert_eq!(generation, Generation(2));
+    answer(&mut auth, id, token(600, false), now);
+    login(&mut auth);
+    auth.handle_event(AuthEvent::Rejected(generation), now);
+    assert!(login(&mut auth).is_some(), "one new token that is rejected is bad luck");
+}
+
+#[test]
+fn however_often_it_is_restarted_it_logs_in_once_a_minute_on_average() {
+    let begun = crate::clock::now();
+    let mut logins: Vec<Instant> = Vec::new();
+    let mut now = begun;
+    // A crash every second for an hour, right after the login if there is one.
+    while now < begun + Duration::from_secs(3600) {
+        let ages = logins.iter().rev().take(8).rev().map(|at| now - *at).collect();
+        let mut auth = Auth::new(fastrand::u64(..), &Past { attempts: ages, token: None }, now);
+        let end = now + Duration::from_secs(1);
+        if login(&mut auth).is_some() {
+            logins.push(now);
+        } else if let Some(due) = auth.poll_timeout().filter(|due| *due < end) {
+            auth.handle_timeout(due);
+            assert!(login(&mut auth).is_some());
+            logins.push(due);
+        }
+        now = end;
+    }
+    assert!(logins[0] == begun, "first contact is immediate");
+    assert!(logins.len() <= 64, "{} logins in an hour", logins.len());
+    assert!(logins.len() >= 30, "{} logins in an hour: it must not starve", logins.len());
+}
+
+#[test]
+fn an_ordinary_restart_logs_in_at_once() {
+    let past = Past { attempts: vec![Duration::from_secs(3600), Duration::from_secs(5)], token: None };
+    assert!(login(&mut Auth::new(3, &past, crate::clock::now())).is_some());
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 
 use super::rig::{instance_id, notification, session_id, wall};
-use crate::core::auth::{Auth, AuthAction, AuthEvent};
+use crate::core::auth::{Auth, AuthAction, AuthEvent, Past};
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind, LoggedIn, Page};
 use crate::core::durable::{Durable, Record};
 use crate::core::event::{Command, Event, Granted, Request};
@@ -132,7 +132,7 @@ impl World {
             accepted: Vec::new(),
             crashes: 0,
             params,
-            auth: Auth::new(seed, now),
+            auth: Auth::new(seed, &Past::default(), now),
             durable: Durable::default(),
             queue: BinaryHeap::new(),
             sequence: 0,
@@ -206,7 +206,7 @@ impl World {
             wall: wall(),
         };
         self.agent = Agent::new(self.params.clone(), birth, self.now);
-        self.auth = Auth::new(self.rng.u64(..), self.now);
+        self.auth = Auth::new(self.rng.u64(..), &Past::default(), self.now);
         self.drain();
     }
 

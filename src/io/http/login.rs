@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Shared;
 use super::exchange::{self, Outbound};
+use super::keepsake::Keepsake;
 use super::vault::{secret_bytes, secret_header};
 use crate::clock;
 use crate::config::secret::{Secret, SecretOrigin};
@@ -18,6 +20,8 @@ use crate::core::ids::Generation;
 use crate::wire;
 use crate::wire::login::{Grant, Token};
 
+/// How long a login waits for its own notes to be written.
+const DISK_PATIENCE: Duration = Duration::from_secs(1);
 /// The largest token file that is read.
 const TOKEN_FILE_LIMIT: u64 = 64 * 1024;
 
@@ -37,6 +41,7 @@ pub(super) enum Routes {
 
 impl Shared {
     pub(super) async fn login(&self, login: Login, generation: Generation) -> Result<LoggedIn, Failure> {
+        self.keep(Keepsake::attempted).await;
         let auth = self.vault.auth();
         let refresh = match login {
             Login::Fresh => None,
@@ -63,10 +68,27 @@ impl Shared {
             }
         };
         let logged_in = LoggedIn { lifetime: token.lifetime, can_refresh: token.refresh.is_some() };
-        if !self.vault.keep(token.access.expose_secret(), token.refresh, generation) {
+        if !self.vault.keep(token.access.expose_secret(), token.refresh.clone(), generation) {
             return Err(Failure::local(FailureKind::Malformed, "the token cannot be sent in a header"));
         }
+        if !matches!(&*auth, Auth::AccessToken { .. }) {
+            self.keep(move |keepsake| {
+                keepsake.succeeded(&token.access, token.refresh.as_ref(), token.lifetime);
+            })
+            .await;
+        }
         Ok(logged_in)
+    }
+
+    /// Writes something down for the next run, on a thread that may block, and not for longer than a disk should take: a
+    /// login never waits for a bad disk.
+    async fn keep(&self, work: impl FnOnce(&Keepsake) + Send + 'static) {
+        let Some(keepsake) = self.keepsake.clone() else { return };
+        let written = tokio::task::spawn_blocking(move || work(&keepsake));
+        tokio::select! {
+            _ = written => {}
+            () = clock::sleep(DISK_PATIENCE) => {}
+        }
     }
 
     /// Client credentials go to one of two places. Where the first is gone, the other is asked in the same breath; where it refuses
