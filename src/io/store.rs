@@ -2,9 +2,9 @@
 //!
 //! The state is small (below 4 MiB), so it is kept in a way that can be understood under failure: a **log** of batches,
 //! each synced before it is answered, and a **snapshot** that sums up everything before the log. Records are framed with
-//! number and checksum, so that a reader finds every whole one in a damaged file ([`frame`]). One thread owns the files;
-//! it takes all batches that wait, writes them in the order of the calls, syncs once, and answers each ([`worker`]). What
-//! happens when the disk fails is in [`engine`], what is kept of a damaged directory in [`recover`].
+//! number and checksum, so that a reader finds every whole one in a damaged file (`frame`). One thread owns the files;
+//! it takes all batches that wait, writes them in the order of the calls, syncs once, and answers each (`worker`). What
+//! happens when the disk fails is in `engine`, what is kept of a damaged directory in `recover`.
 //!
 //! In the directory (mode 0700, files 0600; nothing in it is followed as a symbolic link): `lock`, `snapshot`, `log`, for
 //! moments `snapshot.new` and `log.new`, and for ever `*.damaged-TIME`: files that were damaged, kept for people.

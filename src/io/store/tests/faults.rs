@@ -173,3 +173,15 @@ fn an_acknowledgement_of_a_page_that_the_disk_lacks_is_not_called_durable() {
     assert_eq!(engine.commit(&[ack(2)]), [Ok(())]);
     assert!(Engine::open(disk.unplugged(), &small()).unwrap().mirror()[&name(0)].inbox.is_empty());
 }
+
+#[test]
+fn what_cannot_be_cut_off_is_made_void_before_the_answer() {
+    let disk = FakeDisk::new(0);
+    let mut engine = Engine::open(disk.clone(), &small()).unwrap();
+    // Write, sync (fails), truncate, sync (fails): the frame may be on disk. What comes next works.
+    disk.plan(Plan { fail: Some((0..4, 5)), only: vec![Op::Sync], ..Plan::default() });
+    assert_eq!(engine.commit(&[batch(0, vec![accepted(1)])]), [Err(StoreFault::Failed)]);
+    let status = engine.status();
+    assert_eq!((status.in_doubt, status.fault, status.faults), (false, None, 1));
+    assert!(Engine::open(disk.unplugged(), &small()).unwrap().mirror().is_empty());
+}
