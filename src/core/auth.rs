@@ -43,10 +43,13 @@ const RESTART_REFILL: Duration = Duration::from_secs(60);
 /// And a little later, so that a fleet in a crash loop does not log in as one.
 const RESTART_JITTER: Duration = Duration::from_secs(10);
 
+/// Attempts that are worth remembering: a longer history tells nothing more.
+pub const PAST_ATTEMPTS: usize = 8;
+
 /// What is known of the logins of earlier processes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
-    /// How long ago logins were tried, oldest first; the last few are enough.
+    /// How long ago logins were tried, oldest first; at most the last [`PAST_ATTEMPTS`].
     pub attempts: Vec<Duration>,
     /// A token that is good for generation 1, if one was kept.
     pub token: Option<LoggedIn>,
@@ -56,7 +59,8 @@ impl Past {
     /// How long the first login has to wait: not at all, unless the process is in a crash loop.
     fn restraint(&self) -> Duration {
         let refill = |elapsed: Duration| elapsed.as_secs_f64() / RESTART_REFILL.as_secs_f64();
-        let mut level = RESTART_BURST;
+        // A full history says nothing of what was before it: then the burst is taken as spent.
+        let mut level = if self.attempts.len() < PAST_ATTEMPTS { RESTART_BURST } else { 1.0 };
         let mut before: Option<Duration> = None;
         for ago in &self.attempts {
             if let Some(before) = before {

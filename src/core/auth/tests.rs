@@ -223,7 +223,7 @@ fn however_often_it_is_restarted_it_logs_in_once_a_minute_on_average() {
     let mut now = begun;
     // A crash every second for an hour, right after the login if there is one.
     while now < begun + Duration::from_secs(3600) {
-        let ages = logins.iter().rev().take(8).rev().map(|at| now - *at).collect();
+        let ages = logins.iter().rev().take(PAST_ATTEMPTS).rev().map(|at| now - *at).collect();
         let mut auth = Auth::new(fastrand::u64(..), &Past { attempts: ages, token: None }, now);
         let end = now + Duration::from_secs(1);
         if login(&mut auth).is_some() {

@@ -16,11 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::config::settings::{Auth, Environment};
+use crate::core::auth::PAST_ATTEMPTS;
 
 /// The file's name in the state directory.
 const NAME: &str = "login";
-/// Attempts that are kept: enough to tell a crash loop.
-const ATTEMPTS: usize = 8;
 /// A longer file is not ours.
 const SIZE_LIMIT: u64 = 64 * 1024;
 /// A wall clock that went back further than this makes the age of a token unknown: it is not used.
@@ -117,7 +116,7 @@ impl Keepsake {
         let now = clock::wall().as_millisecond();
         self.change(|kept| {
             kept.attempts.push(now);
-            let surplus = kept.attempts.len().saturating_sub(ATTEMPTS);
+            let surplus = kept.attempts.len().saturating_sub(PAST_ATTEMPTS);
             kept.attempts.drain(..surplus);
         });
     }
