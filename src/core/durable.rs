@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::call::SessionEvent;
 use super::ids::{AllocationId, InstanceId, NotificationId, ReportId, SessionId};
 use super::instance::{CustomData, Notification};
+use super::params::Target;
 
 /// How many ids of notifications are remembered against repeats.
 pub const SEEN_LIMIT: usize = 1000;
@@ -246,6 +247,20 @@ impl Durable {
             Record::Closed => self.closed = true,
             Record::Superseded => self.superseded = true,
         }
+    }
+
+    /// Whether this is the state of the instance that the configuration means: another session, allocation or instance id is
+    /// another life, whose reports and notifications must not be replayed into this one.
+    pub fn is_of(&self, target: &Target, instance: Option<&InstanceId>) -> bool {
+        fn fits<T: PartialEq>(ours: Option<&T>, wanted: Option<&T>) -> bool {
+            ours.is_none() || wanted.is_none() || ours == wanted
+        }
+        let session = match target {
+            Target::Session { session, .. } => fits(self.session.as_ref(), Some(session)),
+            // What was found through an allocation is known by it; a session without one was found in another way.
+            Target::Allocation(_) => self.session.is_none() || self.allocation.is_some(),
+        };
+        session && fits(self.allocation.as_ref(), target.allocation()) && fits(self.instance.as_ref(), instance)
     }
 
     /// Drops the keys that are older than a day, and the oldest beyond the limit.

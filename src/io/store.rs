@@ -34,7 +34,7 @@ pub use self::finding::{Finding, OpenError, StoreStatus};
 pub use self::memory::MemoryStore;
 
 use self::disk::{Disk, RealDisk};
-use self::engine::Engine;
+use self::engine::{Belongs, Engine};
 use self::queue::Queue;
 use crate::clock;
 use crate::core::durable::{Durable, Record};
@@ -113,15 +113,22 @@ pub struct Opened {
 /// A directory that cannot be made, read or written is no error: the store then takes nothing, says so in `findings` and
 /// `status`, and tries again every [`Options::heal_every`].
 ///
+/// What was remembered of an instance counts only if `belongs` says that it is of the instance that is configured under this
+/// name; else, and if another machine wrote it, the files are kept aside and it is forgotten.
+///
 /// # Errors
 /// [`OpenError::Locked`] if another process has it: decided before anything is looked at or touched.
 /// [`OpenError::NotOwned`], [`OpenError::TooOpen`] if it is not ours alone. [`OpenError::Io`] if the system gives no thread.
-pub fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
-    start(RealDisk::new(dir), options)
+pub fn open(
+    dir: &Path,
+    options: &Options,
+    belongs: impl Fn(&InstanceName, &Durable) -> bool + Send + 'static,
+) -> Result<Opened, OpenError> {
+    start(RealDisk::new(dir), options, Box::new(belongs))
 }
 
-fn start<D: Disk>(disk: D, options: &Options) -> Result<Opened, OpenError> {
-    let engine = Engine::open(disk, options)?;
+fn start<D: Disk>(disk: D, options: &Options, belongs: Box<Belongs>) -> Result<Opened, OpenError> {
+    let engine = Engine::open(disk, options, belongs)?;
     let recovered = engine.mirror().clone();
     let (sender, status) = watch::channel(engine.status());
     let findings = status.borrow().findings.as_ref().clone();

@@ -32,7 +32,7 @@ fn report(number: usize) -> Record {
 }
 
 fn open(dir: &Path) -> Opened {
-    store::open(dir, &Options::default()).unwrap()
+    store::open(dir, &Options::default(), |_, _| true).unwrap()
 }
 
 /// Writes so many reports, one by one, and closes; or leaves as a killed process does.
@@ -96,7 +96,8 @@ async fn what_was_answered_is_there_after_a_restart() {
 async fn the_files_stay_small_however_much_goes_through() {
     let (_outer, dir) = state();
     let Opened { store, status, .. } =
-        store::open(&dir, &Options { limit: 128 << 10, compact_at: 16 << 10, ..Options::default() }).unwrap();
+        store::open(&dir, &Options { limit: 128 << 10, compact_at: 16 << 10, ..Options::default() }, |_, _| true)
+            .unwrap();
     let game = game();
     for number in 0..500 {
         let id = ReportId::parse(&format!("report-{number}")).unwrap();
@@ -116,7 +117,7 @@ async fn a_second_agent_is_told_who_has_the_directory_and_changes_nothing() {
     let before: Vec<_> = names(&dir).iter().map(|name| fs::read(dir.join(name)).unwrap()).collect();
     // Even one that may not use the directory at all: the lock is told first.
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
-    let refused = store::open(&dir, &Options::default()).unwrap_err();
+    let refused = store::open(&dir, &Options::default(), |_, _| true).unwrap_err();
     let words = refused.to_string();
     let OpenError::Locked { holder, .. } = refused else { panic!("{refused:?}") };
     assert_eq!(holder, format!("process {}", std::process::id()));
@@ -134,7 +135,7 @@ async fn a_directory_that_is_not_ours_alone_is_refused_with_the_fix() {
     write(&dir, 0..1, true).await;
     for mode in [0o701, 0o710, 0o750, 0o722, 0o777] {
         fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
-        let refused = store::open(&dir, &Options::default()).unwrap_err();
+        let refused = store::open(&dir, &Options::default(), |_, _| true).unwrap_err();
         assert!(matches!(refused, OpenError::TooOpen { mode: told, .. } if told == mode), "{refused:?}");
         assert!(refused.to_string().contains(&format!("chmod 0700 {}", dir.display())), "{refused}");
     }
@@ -142,7 +143,7 @@ async fn a_directory_that_is_not_ours_alone_is_refused_with_the_fix() {
     // Only root can give a directory away.
     if chown(&dir, Some(65_534), None).is_ok() {
         fs::remove_file(dir.join("lock")).unwrap();
-        let refused = store::open(&dir, &Options::default()).unwrap_err();
+        let refused = store::open(&dir, &Options::default(), |_, _| true).unwrap_err();
         assert!(matches!(refused, OpenError::NotOwned { owner: 65_534, user: 0, .. }), "{refused:?}");
         assert!(refused.to_string().contains("chown -R 0 "), "{refused}");
         assert!(!dir.join("lock").exists(), "a lock file of ours would keep the owner out");
@@ -221,7 +222,7 @@ async fn a_directory_that_cannot_be_made_is_no_reason_not_to_run() {
     fs::write(&in_the_way, "").unwrap();
     let dir = in_the_way.join("state");
     let options = Options { heal_every: Duration::from_millis(5), ..Options::default() };
-    let Opened { store, recovered, findings, mut status } = store::open(&dir, &options).unwrap();
+    let Opened { store, recovered, findings, mut status } = store::open(&dir, &options, |_, _| true).unwrap();
     assert!(recovered.is_empty());
     assert!(matches!(&findings[..], [Finding::Unusable { why }] if why.contains("Not a directory")), "{findings:?}");
     let game = game();
@@ -242,13 +243,13 @@ async fn a_directory_that_cannot_be_made_is_no_reason_not_to_run() {
 async fn a_directory_that_is_taken_away_is_noticed_and_made_again() {
     let (_outer, dir) = state();
     let options = Options { heal_every: Duration::from_millis(5), ..Options::default() };
-    let Opened { store, mut status, .. } = store::open(&dir, &options).unwrap();
+    let Opened { store, mut status, .. } = store::open(&dir, &options, |_, _| true).unwrap();
     let game = game();
     assert_eq!(store.append(&game, vec![report(1)]).await, Ok(()));
     fs::remove_dir_all(&dir).unwrap();
     assert!(store.append(&game, vec![report(2)]).await.is_err(), "a file without a name is not durable");
     status.wait_for(|status| status.fault.is_none()).await.unwrap();
-    assert!(matches!(store::open(&dir, &options), Err(OpenError::Locked { .. })), "locked again, too");
+    assert!(matches!(store::open(&dir, &options, |_, _| true), Err(OpenError::Locked { .. })), "locked again, too");
     store.close(LONG).await.unwrap();
     assert_eq!(reports(&open(&dir)), 1);
 }

@@ -11,6 +11,7 @@ use crate::clock;
 use crate::config::settings::Settings;
 use crate::core::action::Outcome;
 use crate::core::agent::Birth;
+use crate::core::durable::Durable;
 use crate::core::event::StoreFault;
 use crate::core::ids::{InstanceId, InstanceName};
 use crate::driver::host::Host;
@@ -22,6 +23,8 @@ use crate::io::store::{self, DiskStore, OpenError, Opened, StoreStatus};
 
 /// How long the local API may take for its last answers.
 const SERVERS_END: Duration = Duration::from_secs(1);
+/// How long a superseded instance can still be asked.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// How long the store may take for its last records.
 const STORE_END: Duration = Duration::from_secs(2);
 
@@ -93,7 +96,8 @@ impl Running {
     /// the local API, because games give up on it soon; then the instances.
     pub(in crate::cli) fn start(settings: Settings, seed: Option<u64>) -> Result<Self, StartError> {
         let options = store::Options { machine: store::machine_marker(), ..store::Options::default() };
-        let Opened { store, recovered, findings, status } = store::open(&settings.state.dir, &options)?;
+        let Opened { store, recovered, findings, status } =
+            store::open(&settings.state.dir, &options, belongs(&settings))?;
         for finding in &findings {
             tracing::warn!(kind = finding.kind(), "the state directory: {finding}");
         }
@@ -148,6 +152,10 @@ impl Running {
         while let Some((name, outcome)) = self.host.ended().await {
             exit = worse(exit, ended(&name, outcome));
         }
+        if exit == Exit::Superseded {
+            // The game must be able to read it: a stream and a long wait end with it at once, a poll of the status soon.
+            clock::sleep(LAST_LOOK).await;
+        }
         self.stop.send_replace(true);
         let servers = async { while self.servers.join_next().await.is_some() {} };
         tokio::select! {
@@ -158,6 +166,23 @@ impl Running {
             tracing::error!("the state could not be written at the end: {fault}");
         }
         exit
+    }
+}
+
+/// Whether a remembered state is of the instance that is configured under its name. A name that is not configured (any
+/// more) is nobody's business.
+fn belongs(settings: &Settings) -> impl Fn(&InstanceName, &Durable) -> bool + Send + 'static {
+    let configured: Vec<_> = settings
+        .instances
+        .iter()
+        .map(|instance| {
+            let params = &instance.params;
+            (params.name.clone(), params.target.clone(), params.instance_id.clone())
+        })
+        .collect();
+    move |name, durable| {
+        let configured = configured.iter().find(|(configured, _, _)| configured == name);
+        configured.is_none_or(|(_, target, id)| durable.is_of(target, id.as_ref()))
     }
 }
 

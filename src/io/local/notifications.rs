@@ -22,6 +22,7 @@ use crate::clock;
 use crate::core::event::{Granted, Request};
 use crate::core::ids::NotificationId;
 use crate::core::instance::Notification;
+use crate::core::phase::Phase;
 
 /// Once an answer has so many bytes it takes no more notifications; the caller asks again for the rest.
 const PAGE_BYTES: usize = 256 * 1024;
@@ -97,6 +98,9 @@ pub(super) async fn list(_game: Game, State(api): State<Arc<Api>>, query: RawQue
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         if let Some(page) = page(&snapshot.notifications.inbox, &wanted)? {
             return Ok(json(StatusCode::OK, page));
+        }
+        if snapshot.phase == Phase::Superseded {
+            return Err(Refusal::unavailable("superseded", "somebody else holds the session: this instance is over"));
         }
         // Nothing is lost if the caller hangs up here: what waits goes on waiting in the inbox.
         tokio::select! {

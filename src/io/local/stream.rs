@@ -4,6 +4,8 @@
 //! `data:` its JSON in one line. `Last-Event-ID`, which every event-stream client sends when it comes back, or `after=ID`
 //! resumes behind that one. A silent stream sends a comment every 15 s.
 //!
+//! The game is told of its end in the same stream: `event: phase` with `{"phase":"draining"}`, `superseded` or `ended`.
+//!
 //! Nothing is queued for a reader: the next events are made from the inbox when the last ones have left, so a slow one costs
 //! a buffer of a few kilobytes and holds nobody else. Acknowledging is a call of its own.
 
@@ -24,6 +26,7 @@ use super::refusal::Refusal;
 use super::routes::{Api, Game};
 use super::server::closed;
 use crate::clock;
+use crate::core::phase::Phase;
 use crate::core::snapshot::Snapshot;
 
 /// Once a frame has so many bytes it takes no more events.
@@ -56,6 +59,7 @@ pub(super) async fn open(
         keepalive: api.limits().keepalive,
         last,
         opened: false,
+        told: None,
     };
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::new(Events { next: Some(Box::pin(reader.step())) })).into_response())
@@ -70,6 +74,8 @@ struct Reader {
     /// The last one that it got, or says that it has.
     last: Option<String>,
     opened: bool,
+    /// The last phase that it was told of.
+    told: Option<Phase>,
 }
 
 impl Reader {
@@ -81,10 +87,16 @@ impl Reader {
         }
         let deadline = clock::now() + self.keepalive;
         loop {
+            let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
+            if is_news(snapshot.phase) && self.told != Some(snapshot.phase) {
+                self.told = Some(snapshot.phase);
+                let phase = snapshot.phase.as_str();
+                let event = format!("event: phase\ndata: {{\"phase\":\"{phase}\"}}\n\n");
+                return Some((event.into(), self));
+            }
             if *self.closing.borrow() {
                 return None;
             }
-            let snapshot = Arc::clone(&self.snapshots.borrow_and_update());
             if let Some((events, last)) = frame(&snapshot.notifications.inbox, self.last.as_deref()) {
                 self.last = Some(last);
                 return Some((events.into(), self));
@@ -98,6 +110,14 @@ impl Reader {
                 () = clock::sleep_until(Some(deadline)) => return Some((Bytes::from_static(KEEPALIVE), self)),
             }
         }
+    }
+}
+
+/// Whether a game wants to hear of it.
+fn is_news(phase: Phase) -> bool {
+    match phase {
+        Phase::Draining | Phase::Superseded | Phase::Ended => true,
+        Phase::Resolving | Phase::Registering | Phase::Loading | Phase::Serving | Phase::Closing => false,
     }
 }
 

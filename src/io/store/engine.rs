@@ -24,6 +24,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::core::durable::Durable;
+
 use super::disk::Disk;
 use super::finding::{Finding, OpenError, StoreStatus, Trouble, fault_of};
 use super::frame;
@@ -154,6 +156,8 @@ pub(super) struct Engine<D: Disk> {
     pages_missed: BTreeSet<InstanceName>,
     /// The directory could not be read yet.
     unread: bool,
+    /// Whether a state is of the instance that is configured under its name.
+    belongs: Box<Belongs>,
     asides: Vec<Aside>,
     snapshot_bytes: u64,
     /// The most that a snapshot would take now.
@@ -163,12 +167,15 @@ pub(super) struct Engine<D: Disk> {
     status: StoreStatus,
 }
 
+/// See [`super::open`].
+pub(super) type Belongs = dyn Fn(&InstanceName, &Durable) -> bool + Send;
+
 impl<D: Disk> Engine<D> {
     /// Reads what is there, and puts it in order as far as the disk lets it.
     ///
     /// # Errors
     /// If the directory is another agent's, or not ours alone. A disk that fails is no error.
-    pub(super) fn open(disk: D, options: &Options) -> Result<Self, OpenError> {
+    pub(super) fn open(disk: D, options: &Options, belongs: Box<Belongs>) -> Result<Self, OpenError> {
         let mut engine = Self {
             disk,
             bounds: options.bounds(),
@@ -180,6 +187,7 @@ impl<D: Disk> Engine<D> {
             not_before: None,
             pages_missed: BTreeSet::new(),
             unread: true,
+            belongs,
             asides: Vec::new(),
             snapshot_bytes: 0,
             size: 0,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::core::event::StoreFault;
+use crate::core::ids::InstanceName;
 
 /// Something about the state directory that an operator should know. Nothing of it stops the agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,11 +73,18 @@ pub enum Finding {
         /// Which file.
         file: &'static str,
     },
-    /// The state was written on another machine: a cloned image, or a volume that moved. It is in use.
-    #[error(
-        "the state was written on another machine; if this one was cloned from an image, stop the agent and empty the directory"
-    )]
+    /// The state was written on another machine: a cloned image, or a volume that moved. It is archived.
+    #[error("the state was written on another machine: it is archived, and the agent begins anew")]
     OtherMachine,
+    /// What was remembered of an instance belongs to another session, allocation, instance id or machine.
+    #[error(
+        "the state of instance {instance} belongs to another session, allocation or machine: it is not used, and kept in \
+         snapshot.archived-* and log.archived-*"
+    )]
+    Archived {
+        /// Its name in the configuration.
+        instance: InstanceName,
+    },
     /// The directory cannot be used; the agent runs without durability until it can.
     #[error("the state directory cannot be used, nothing is durable until it can be: {why}")]
     Unusable {
@@ -96,6 +104,7 @@ impl Finding {
             Self::Gap { .. } => "gap",
             Self::Missing { .. } => "missing",
             Self::OtherMachine => "other_machine",
+            Self::Archived { .. } => "archived",
             Self::Unusable { .. } => "unusable",
         }
     }

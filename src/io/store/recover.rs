@@ -7,6 +7,7 @@ use super::finding::Finding;
 use super::frame::{Found, Scan};
 use super::payload::{self, Kind, Mirror, Payload};
 use crate::core::durable::Durable;
+use crate::core::ids::InstanceName;
 
 /// The file of the last compacted state.
 pub(super) const SNAPSHOT: &str = "snapshot";
@@ -102,7 +103,7 @@ impl Reader {
     }
 
     fn foreign<D: Disk>(&mut self, disk: &mut D, file: &'static str, why: String) {
-        let aside = free_name(disk, file);
+        let aside = free_name(disk, file, "damaged");
         self.found.asides.push(Aside { file, aside: aside.clone(), foreign: true });
         self.found.findings.push(Finding::Foreign { file, aside, why });
     }
@@ -234,7 +235,7 @@ impl Reader {
             self.foreign(disk, file, why);
             return false;
         }
-        let aside = free_name(disk, file);
+        let aside = free_name(disk, file, "damaged");
         self.found.asides.push(Aside { file, aside: aside.clone(), foreign: false });
         if met.unknown > 0 {
             self.found.findings.push(Finding::Unknown { file, aside: aside.clone(), count: met.unknown });
@@ -249,9 +250,36 @@ impl Reader {
     }
 }
 
+/// Takes out what must not be replayed: the state of another instance, session or allocation, and everything that another
+/// machine wrote (a cloned disk). The files that hold it are kept under names of their own.
+pub(super) fn archive<D: Disk>(disk: &mut D, found: &mut Recovered, belongs: &dyn Fn(&InstanceName, &Durable) -> bool) {
+    let foreign = found.findings.contains(&Finding::OtherMachine);
+    let strangers: Vec<InstanceName> = found
+        .mirror
+        .iter()
+        .filter(|(name, durable)| foreign || !belongs(name, durable))
+        .map(|(name, _)| name.clone())
+        .collect();
+    if strangers.is_empty() {
+        return;
+    }
+    for file in [SNAPSHOT, LOG] {
+        if disk.exists(file) {
+            let aside = free_name(disk, file, "archived");
+            found.asides.push(Aside { file, aside, foreign: false });
+        }
+    }
+    for instance in strangers {
+        found.mirror.remove(&instance);
+        found.findings.push(Finding::Archived { instance });
+    }
+    // Not to be continued: it holds what was taken out.
+    found.log = None;
+}
+
 /// A name to keep a file under that nothing has yet.
-fn free_name<D: Disk>(disk: &mut D, file: &str) -> String {
-    let name = format!("{file}.damaged-{}", crate::clock::wall().strftime("%Y%m%dT%H%M%SZ"));
+fn free_name<D: Disk>(disk: &mut D, file: &str, why: &str) -> String {
+    let name = format!("{file}.{why}-{}", crate::clock::wall().strftime("%Y%m%dT%H%M%SZ"));
     let mut candidate = name.clone();
     let mut number = 1_u32;
     while disk.exists(&candidate) {

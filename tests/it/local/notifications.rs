@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rallyhere_agent::clock;
+use rallyhere_agent::core::phase::Phase;
 use rallyhere_agent::io::local::Limits;
 use tokio::task::JoinSet;
 
@@ -240,4 +241,27 @@ async fn the_end_of_the_instance_ends_who_waits_for_it() {
     let answer = door.get("/v1/notifications?wait=300").await;
     assert_eq!((answer.status, answer.refusal().0.as_str()), (503, "ended"));
     stream.until("0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn the_game_is_told_of_its_end_where_it_waits() {
+    let served = Served::start();
+    for door in served.doors() {
+        served.fake.show(|snapshot| snapshot.phase = Phase::Serving);
+        let mut stream = door.connect().await;
+        stream.send(&request("GET", "/v1/notifications/stream", &[], b"")).await;
+        stream.until("retry: 1000\n\n").await;
+        served.fake.show(|snapshot| snapshot.phase = Phase::Draining);
+        stream.until("event: phase\ndata: {\"phase\":\"draining\"}\n\n").await;
+
+        let mut tasks = JoinSet::new();
+        let idle = served.fake.snapshots.receiver_count();
+        wait(&mut tasks, door, "/v1/notifications?wait=300");
+        until_waiting(&served.fake, idle).await;
+        served.fake.show(|snapshot| snapshot.phase = Phase::Superseded);
+        stream.until("event: phase\ndata: {\"phase\":\"superseded\"}\n\n").await;
+        let (answer, _) = within(tasks.join_next()).await.unwrap().unwrap();
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.refusal().0, "superseded");
+    }
 }

@@ -115,7 +115,8 @@ impl<D: Disk> Engine<D> {
 
     /// Reads what an earlier process left; returns the length of its log if that can be continued.
     pub(super) fn read(&mut self) -> Option<u64> {
-        let found = recover::recover(&mut self.disk, self.bounds.read, self.machine);
+        let mut found = recover::recover(&mut self.disk, self.bounds.read, self.machine);
+        recover::archive(&mut self.disk, &mut found, self.belongs.as_ref());
         recover::merge(&mut self.mirror, found.mirror);
         self.last_seq = self.last_seq.max(found.last_seq);
         self.asides.extend(found.asides);

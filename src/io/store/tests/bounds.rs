@@ -2,6 +2,7 @@
 
 use super::super::engine::Engine;
 use super::super::{Bounds, Options, recover};
+use super::crash::all;
 use super::fake::{FakeDisk, Op, Plan};
 use super::script::{accepted, batch, name, notification_id, page, report_id, said};
 use crate::core::durable::Record;
@@ -12,7 +13,7 @@ fn options() -> Options {
 }
 
 fn open(disk: &FakeDisk) -> Engine<FakeDisk> {
-    Engine::open(disk.clone(), &options()).unwrap()
+    Engine::open(disk.clone(), &options(), all()).unwrap()
 }
 
 /// Bytes of snapshot and log.

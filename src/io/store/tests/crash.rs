@@ -5,11 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::super::Options;
-use super::super::engine::Engine;
+use super::super::engine::{Belongs, Engine};
 use super::fake::{FakeDisk, Op, Plan};
 use super::script::{Fate, History, Step};
 
 /// So small that every script compacts several times.
+/// Every state is of the instance that is configured.
+pub(super) fn all() -> Box<Belongs> {
+    Box::new(|_, _| true)
+}
+
 pub(super) fn small() -> Options {
     Options { compact_at: 2_000, limit: 64_000, ..Options::default() }
 }
@@ -22,7 +27,7 @@ pub(super) fn run(
     group: usize,
 ) -> (History, Option<Engine<FakeDisk>>) {
     let mut history = History::default();
-    let Ok(mut engine) = Engine::open(disk.clone(), options) else { return (history, None) };
+    let Ok(mut engine) = Engine::open(disk.clone(), options, all()) else { return (history, None) };
     for (round, steps) in script.chunks(group).enumerate() {
         if disk.is_dead() {
             break;
@@ -76,7 +81,7 @@ proptest! {
             prop_assert_eq!(engine.close(), Ok(()));
         }
         prop_assert_eq!(history.count(Fate::Sure), script.len());
-        let again = Engine::open(disk.unplugged(), &small()).unwrap();
+        let again = Engine::open(disk.unplugged(), &small(), all()).unwrap();
         prop_assert_eq!(again.mirror(), &history.expected());
         prop_assert_eq!(again.status().findings.len(), 0);
     }
@@ -93,9 +98,9 @@ proptest! {
         let mut after = if power { disk.unplugged() } else { disk.killed() };
         // It may die again while it puts things in order.
         after.plan(Plan { kill_at: Some(twice), ..Plan::default() });
-        let _dies = Engine::open(after.clone(), &small());
+        let _dies = Engine::open(after.clone(), &small(), all());
         after = if power { after.unplugged() } else { after.killed() };
-        let engine = Engine::open(after, &small()).unwrap();
+        let engine = Engine::open(after, &small(), all()).unwrap();
         if let Err(wrong) = history.judge(engine.mirror()) {
             prop_assert!(false, "{}", wrong);
         }
@@ -111,7 +116,7 @@ proptest! {
         disk.plan(Plan { kill_at: at, ..faults });
         let (history, _engine) = run(&disk, &small(), &script, group);
         let after = if power { disk.unplugged() } else { disk.killed() };
-        let engine = Engine::open(after, &small()).unwrap();
+        let engine = Engine::open(after, &small(), all()).unwrap();
         if let Err(wrong) = history.judge(engine.mirror()) {
             prop_assert!(false, "{}", wrong);
         }
@@ -134,7 +139,7 @@ proptest! {
         prop_assert_eq!(engine.status().faults as usize, history.count(Fate::Refused));
         REFUSED.fetch_add(history.count(Fate::Refused), Ordering::Relaxed);
         let after = if power { disk.unplugged() } else { disk.killed() };
-        let again = Engine::open(after, &small()).unwrap();
+        let again = Engine::open(after, &small(), all()).unwrap();
         prop_assert_eq!(again.mirror(), &history.expected());
         prop_assert_eq!(engine.mirror(), &history.expected());
     }

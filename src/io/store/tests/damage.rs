@@ -5,7 +5,7 @@ use super::super::finding::Finding;
 use super::super::frame;
 use super::super::payload::Mirror;
 use super::super::{Options, recover};
-use super::crash::{run, small};
+use super::crash::{all, run, small};
 use super::fake::FakeDisk;
 use super::script::{Step, accepted, batch, name, page, said};
 use crate::core::durable::Durable;
@@ -25,7 +25,7 @@ fn open(snapshot: &[u8], log: &[u8]) -> (FakeDisk, Engine<FakeDisk>) {
     let disk = FakeDisk::new(0);
     disk.put(recover::SNAPSHOT, snapshot);
     disk.put(recover::LOG, log);
-    let engine = Engine::open(disk.clone(), &small()).unwrap();
+    let engine = Engine::open(disk.clone(), &small(), all()).unwrap();
     (disk, engine)
 }
 
@@ -38,7 +38,7 @@ fn is_kept_aside(disk: &FakeDisk, engine: &Engine<FakeDisk>, damaged: &[u8]) {
     assert_eq!(asides.len(), 1, "{asides:?}");
     assert_eq!(disk.file(&asides[0]).unwrap(), damaged);
     assert!(status.findings.iter().any(|finding| finding.to_string().contains(&asides[0])));
-    let again = Engine::open(disk.unplugged(), &small()).unwrap();
+    let again = Engine::open(disk.unplugged(), &small(), all()).unwrap();
     assert_eq!(again.mirror(), engine.mirror());
     assert_eq!(again.status().findings.len(), 0, "told once");
 }
@@ -163,12 +163,12 @@ fn gaps_and_missing_files_are_told() {
 
     let disk = FakeDisk::new(0);
     disk.put(recover::SNAPSHOT, &snapshot);
-    let engine = Engine::open(disk, &small()).unwrap();
+    let engine = Engine::open(disk, &small(), all()).unwrap();
     assert_eq!(*engine.status().findings, [Finding::Missing { file: "log" }]);
 
     let disk = FakeDisk::new(0);
     disk.put(recover::LOG, &log);
-    let engine = Engine::open(disk, &small()).unwrap();
+    let engine = Engine::open(disk, &small(), all()).unwrap();
     assert_eq!(engine.status().findings[0].kind(), "gap");
     assert_ne!(engine.mirror(), &mirror);
 }
@@ -202,15 +202,31 @@ fn log_seq(log: &[u8]) -> u64 {
 }
 
 #[test]
-fn a_state_of_another_machine_is_told_and_used() {
+fn a_state_of_another_machine_is_kept_aside_and_not_replayed() {
     let disk = FakeDisk::new(0);
-    let mut engine = Engine::open(disk.clone(), &Options { machine: 1, ..small() }).unwrap();
+    let mut engine = Engine::open(disk.clone(), &Options { machine: 1, ..small() }, all()).unwrap();
     assert_eq!(engine.commit(&[batch(0, vec![accepted(1), said(1), page(1, 1, "")])]), [Ok(())]);
     for (machine, told) in [(1, false), (0, false), (2, true)] {
-        let again = Engine::open(disk.killed(), &Options { machine, ..small() }).unwrap();
-        assert_eq!(again.mirror(), engine.mirror());
+        let again = Engine::open(disk.killed(), &Options { machine, ..small() }, all()).unwrap();
+        if told {
+            assert!(again.mirror().is_empty(), "a cloned disk must not speak for the original");
+        } else {
+            assert_eq!(again.mirror(), engine.mirror());
+        }
         assert_eq!(again.status().findings.contains(&Finding::OtherMachine), told);
     }
+}
+
+#[test]
+fn a_state_of_another_instance_is_kept_aside_and_not_replayed() {
+    let disk = FakeDisk::new(0);
+    let mut engine = Engine::open(disk.clone(), &small(), all()).unwrap();
+    assert_eq!(engine.commit(&[batch(0, vec![accepted(1)]), batch(1, vec![accepted(2)])]), [Ok(()), Ok(())]);
+    let mut again = Engine::open(disk.killed(), &small(), Box::new(|instance, _| *instance == name(1))).unwrap();
+    assert!(!again.mirror().contains_key(&name(0)));
+    assert_eq!(again.mirror()[&name(1)], engine.mirror()[&name(1)], "the others are not touched");
+    assert!(again.status().findings.contains(&Finding::Archived { instance: name(0) }));
+    assert_eq!(again.commit(&[batch(0, vec![accepted(3)])]), [Ok(())], "it begins anew");
 }
 
 #[test]

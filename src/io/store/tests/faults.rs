@@ -1,7 +1,7 @@
 //! Every operation fails once; every pair of a fault and a crash; what each error is called.
 
 use super::super::engine::Engine;
-use super::crash::{run, small};
+use super::crash::{all, run, small};
 use super::fake::{FakeDisk, Op, Plan};
 use super::script::{Fate, History, Step, accepted, batch, name, page, said};
 use crate::core::durable::Record;
@@ -42,7 +42,7 @@ fn one_failing_operation_never_loses_an_answer_and_leaves_no_doubt() {
                 history.tick(&mut engine, &disk);
                 assert_eq!(engine.status().fault, None, "operation {at}, errno {errno}");
                 for after in [disk.killed(), disk.unplugged()] {
-                    let again = Engine::open(after, &small()).unwrap();
+                    let again = Engine::open(after, &small(), all()).unwrap();
                     assert_eq!(again.mirror(), &history.expected(), "operation {at}, errno {errno}");
                     assert_eq!(again.status().findings.len(), 0, "operation {at}, errno {errno}");
                 }
@@ -71,7 +71,7 @@ fn a_crash_anywhere_after_a_fault_anywhere() {
                     });
                     let (history, _dead) = run(&disk, &small(), &script(), 3);
                     let after = if seed % 3 == 0 { disk.killed() } else { disk.unplugged() };
-                    let again = Engine::open(after, &small()).unwrap();
+                    let again = Engine::open(after, &small(), all()).unwrap();
                     if let Err(wrong) = history.judge(again.mirror()) {
                         panic!("{kinds:?} fail from {from}, {count} times, dead {later} later, seed {seed}: {wrong}");
                     }
@@ -88,7 +88,7 @@ fn a_fault_has_its_name_and_goes_away_by_itself() {
         [(28, StoreFault::Full), (122, StoreFault::Full), (30, StoreFault::ReadOnly), (5, StoreFault::Failed)]
     {
         let disk = FakeDisk::new(0);
-        let mut engine = Engine::open(disk.clone(), &small()).unwrap();
+        let mut engine = Engine::open(disk.clone(), &small(), all()).unwrap();
         disk.plan(Plan { fail: Some((0..u64::MAX, errno)), ..Plan::default() });
         assert_eq!(engine.commit(&[batch(0, vec![accepted(1)])]), [Err(fault)]);
         assert_eq!(engine.commit(&[batch(0, vec![said(1)])]), [Err(fault)]);
@@ -101,7 +101,7 @@ fn a_fault_has_its_name_and_goes_away_by_itself() {
         disk.plan(Plan::default());
         engine.tick();
         assert_eq!((engine.status().fault, engine.status().why, engine.is_ailing()), (None, None, false));
-        let again = Engine::open(disk.unplugged(), &small()).unwrap();
+        let again = Engine::open(disk.unplugged(), &small(), all()).unwrap();
         let durable = &again.mirror()[&name(0)];
         assert!(durable.outbox.is_empty() && durable.keys.is_empty(), "refused");
         assert!(durable.said.ready, "it was said, whatever the disk thought of it");
@@ -111,7 +111,7 @@ fn a_fault_has_its_name_and_goes_away_by_itself() {
 #[test]
 fn a_batch_after_the_fault_is_taken_at_once() {
     let disk = FakeDisk::new(0);
-    let mut engine = Engine::open(disk.clone(), &small()).unwrap();
+    let mut engine = Engine::open(disk.clone(), &small(), all()).unwrap();
     disk.plan(Plan { fail: Some((0..u64::MAX, 5)), only: vec![Op::Sync], ..Plan::default() });
     assert_eq!(engine.commit(&[batch(0, vec![accepted(1)])]), [Err(StoreFault::Failed)]);
     assert!(engine.status().in_doubt, "nothing could be synced, the cut neither");
@@ -120,21 +120,21 @@ fn a_batch_after_the_fault_is_taken_at_once() {
         std::thread::yield_now(); // The pause after a failed rewriting lasts ten times as long as the rewriting.
     }
     assert!(!engine.status().in_doubt);
-    let again = Engine::open(disk.unplugged(), &small()).unwrap();
+    let again = Engine::open(disk.unplugged(), &small(), all()).unwrap();
     assert_eq!(again.mirror()[&name(0)].outbox.len(), 1);
 }
 
 #[test]
 fn nothing_is_lost_of_a_directory_that_comes_late() {
     let disk = FakeDisk::new(0);
-    let mut engine = Engine::open(disk.clone(), &small()).unwrap();
+    let mut engine = Engine::open(disk.clone(), &small(), all()).unwrap();
     let earlier =
         [accepted(1), accepted(2), page(1, 2, "early"), Record::Attached, said(7), Record::Cadence { millis: 5 }];
     assert_eq!(engine.commit(&[batch(0, earlier.to_vec()), batch(1, vec![accepted(3)])]), [Ok(()), Ok(())]);
     drop(engine);
 
     disk.world().absent = true;
-    let mut engine = Engine::open(disk.clone(), &small()).unwrap();
+    let mut engine = Engine::open(disk.clone(), &small(), all()).unwrap();
     assert!(engine.mirror().is_empty());
     assert_eq!(engine.status().findings[0].kind(), "unusable");
     assert_eq!(engine.commit(&[batch(0, vec![accepted(4)])]), [Err(StoreFault::Failed)]);
@@ -144,7 +144,7 @@ fn nothing_is_lost_of_a_directory_that_comes_late() {
     engine.tick();
     assert_eq!(engine.status().fault, None);
     assert_eq!(engine.commit(&[batch(0, vec![accepted(5)])]), [Ok(())]);
-    for mirror in [engine.mirror().clone(), Engine::open(disk.unplugged(), &small()).unwrap().mirror().clone()] {
+    for mirror in [engine.mirror().clone(), Engine::open(disk.unplugged(), &small(), all()).unwrap().mirror().clone()] {
         let durable = &mirror[&name(0)];
         let outbox: Vec<_> = durable.outbox.iter().map(|report| report.id.as_str()).collect();
         assert_eq!(outbox, ["r00001", "r00002", "r00005"]);
@@ -159,7 +159,7 @@ fn nothing_is_lost_of_a_directory_that_comes_late() {
 #[test]
 fn an_acknowledgement_of_a_page_that_the_disk_lacks_is_not_called_durable() {
     let disk = FakeDisk::new(0);
-    let mut engine = Engine::open(disk.clone(), &small()).unwrap();
+    let mut engine = Engine::open(disk.clone(), &small(), all()).unwrap();
     assert_eq!(engine.commit(&[batch(0, vec![page(1, 1, "one")])]), [Ok(())]);
     // Room for the log, none for a new snapshot.
     disk.plan(Plan { fail: Some((0..u64::MAX, 28)), only: vec![Op::Create], ..Plan::default() });
@@ -171,17 +171,17 @@ fn an_acknowledgement_of_a_page_that_the_disk_lacks_is_not_called_durable() {
     disk.plan(Plan::default());
     again.tick(&mut engine, &disk);
     assert_eq!(engine.commit(&[ack(2)]), [Ok(())]);
-    assert!(Engine::open(disk.unplugged(), &small()).unwrap().mirror()[&name(0)].inbox.is_empty());
+    assert!(Engine::open(disk.unplugged(), &small(), all()).unwrap().mirror()[&name(0)].inbox.is_empty());
 }
 
 #[test]
 fn what_cannot_be_cut_off_is_made_void_before_the_answer() {
     let disk = FakeDisk::new(0);
-    let mut engine = Engine::open(disk.clone(), &small()).unwrap();
+    let mut engine = Engine::open(disk.clone(), &small(), all()).unwrap();
     // Write, sync (fails), truncate, sync (fails): the frame may be on disk. What comes next works.
     disk.plan(Plan { fail: Some((0..4, 5)), only: vec![Op::Sync], ..Plan::default() });
     assert_eq!(engine.commit(&[batch(0, vec![accepted(1)])]), [Err(StoreFault::Failed)]);
     let status = engine.status();
     assert_eq!((status.in_doubt, status.fault, status.faults), (false, None, 1));
-    assert!(Engine::open(disk.unplugged(), &small()).unwrap().mirror().is_empty());
+    assert!(Engine::open(disk.unplugged(), &small(), all()).unwrap().mirror().is_empty());
 }

@@ -16,7 +16,8 @@ const LONG: Duration = Duration::from_secs(60);
 static GAME: LazyLock<InstanceName> = LazyLock::new(|| name(0));
 
 fn open(disk: &FakeDisk) -> Opened {
-    start(disk.clone(), &Options { heal_every: Duration::from_millis(5), ..Options::default() }).unwrap()
+    start(disk.clone(), &Options { heal_every: Duration::from_millis(5), ..Options::default() }, super::crash::all())
+        .unwrap()
 }
 
 #[tokio::test]
@@ -46,8 +47,12 @@ async fn the_order_of_calls_is_the_order_on_disk_and_one_sync_serves_many() {
 )]
 async fn a_disk_that_hangs_fills_the_queue_and_never_the_caller() {
     let disk = FakeDisk::new(0);
-    let Opened { store, status, .. } =
-        start(disk.clone(), &Options { queue: 4, heal_every: Duration::from_millis(5), ..Options::default() }).unwrap();
+    let Opened { store, status, .. } = start(
+        disk.clone(),
+        &Options { queue: 4, heal_every: Duration::from_millis(5), ..Options::default() },
+        super::crash::all(),
+    )
+    .unwrap();
     let hang = disk.world();
     let mut waiting = Vec::new();
     let mut refused = Vec::new();
