@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::call::SessionEvent;
 use super::ids::{AllocationId, InstanceId, NotificationId, ReportId, SessionId};
 use super::instance::{CustomData, Notification};
+use super::params::Target;
 
 /// How many ids of notifications are remembered against repeats.
 pub const SEEN_LIMIT: usize = 1000;
@@ -27,7 +28,8 @@ pub const DEAD_LIMIT: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
-    /// Who we are: written before the first write to the backend.
+    /// Who we are: written before the first write to the backend. Without a session: nobody any more. The life before is over
+    /// and forgotten, but for its reports.
     Identity {
         /// The session, once found.
         session: Option<SessionId>,
@@ -203,6 +205,15 @@ impl Durable {
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Identity { session, instance, allocation } => {
+                if session.is_none() && self.is_somebody() {
+                    *self = Self {
+                        cadence_millis: self.cadence_millis,
+                        outbox: std::mem::take(&mut self.outbox),
+                        dead: std::mem::take(&mut self.dead),
+                        keys: std::mem::take(&mut self.keys),
+                        ..Self::default()
+                    };
+                }
                 self.session.clone_from(session);
                 self.instance.clone_from(instance);
                 self.allocation.clone_from(allocation);
@@ -242,6 +253,21 @@ impl Durable {
             Record::Closed => self.closed = true,
             Record::Superseded => self.superseded = true,
         }
+    }
+
+    /// Whether it is the memory of an instance, and not only of a start.
+    pub(super) fn is_somebody(&self) -> bool {
+        self.session.is_some() || self.allocation.is_some()
+    }
+
+    /// Whether a start for this target takes up what is remembered here. With another session or allocation it is another life.
+    pub fn is_of(&self, target: &Target) -> bool {
+        let same_session = match target {
+            Target::Session { session, .. } => self.session.as_ref() == Some(session),
+            Target::Allocation(_) => true,
+        };
+        let same_allocation = target.allocation().is_none_or(|wanted| self.allocation.as_ref() == Some(wanted));
+        !self.is_somebody() || (same_session && same_allocation)
     }
 
     /// Drops the keys that are older than a day, and the oldest beyond the limit.
