@@ -168,3 +168,16 @@ async fn polling() {
     assert_eq!(page["notifications"][0]["message"], "after it was mended");
     end(&stage, agent, "poll").await;
 }
+
+#[tokio::test]
+async fn several_at_once_are_all_named() {
+    let stage = without(&["session:read:config", "session:update:fubar", "notification:instance:read"]).await;
+    let home = Home::new(&stage).alone().set("health.default_cadence", "1s");
+    let mut agent = home.start();
+    agent.post("/v1/fubar", json!({"error": "stuck"})).await;
+    refused(&stage, &agent, "health_config", "session:read:config").await;
+    refused(&stage, &agent, "poll", "notification:instance:read").await;
+    refused(&stage, &agent, "fubar", "session:update:fubar").await;
+    stage.until_beats(1).await;
+    end(&stage, agent, "fubar").await;
+}
