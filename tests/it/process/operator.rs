@@ -124,6 +124,24 @@ async fn a_service_manager_is_told_everything() {
     agent.finish().await;
 }
 
+#[tokio::test]
+async fn the_watchdog_is_fed_in_time_however_short_it_is() {
+    let stage = Stage::start().await;
+    let home = Home::new(&stage).alone();
+    let mut manager = Manager::on(&home);
+    let notify = home.path("notify").display().to_string();
+    // The manager kills what is silent for half a second.
+    let home = home.env("NOTIFY_SOCKET", notify).env("WATCHDOG_USEC", "500000");
+    let agent = home.start();
+    manager.until("WATCHDOG=1").await;
+    for _ in 0..4 {
+        let watch = super::stage::Stopwatch::start();
+        manager.until("WATCHDOG=1").await;
+        watch.at_most_millis(500, "the watchdog's food");
+    }
+    agent.stop().await;
+}
+
 /// Fills a pipe to the brim.
 fn fill(mut pipe: &io::PipeWriter) {
     let flags = fcntl_getfl(pipe).unwrap();
