@@ -67,7 +67,11 @@ impl Agent {
         let mut durable = birth.durable;
         durable.forget_keys(birth.wall);
         let cadence = durable.cadence_millis.map_or(params.default_cadence, Duration::from_millis);
-        let common = Common::new(params, durable, birth.seed, birth.wall, now);
+        let is_ours = durable.is_of(&params.target, params.instance_id.as_ref());
+        let mut common = Common::new(params, durable, birth.seed, birth.wall, now);
+        if !is_ours {
+            common.begin_another_life();
+        }
         let mut agent = Self {
             lifecycle: Lifecycle::new(birth.fresh_id),
             reader: SessionReader::new(now),

@@ -178,6 +178,22 @@ impl Common {
         self.store(records)
     }
 
+    /// Another session or allocation than the one that is remembered: that life is over. Its reports name another instance and
+    /// cannot go out under the new name, so they are set aside.
+    pub(super) fn begin_another_life(&mut self) {
+        let old = self.durable.session.as_ref().map_or("another one", SessionId::as_str);
+        let reason = format!("it is about session {old}, and the agent was given another before it could be sent");
+        let mut records = Vec::new();
+        for report in &self.durable.outbox {
+            records.push(Record::Dead { report: report.id.clone(), reason: reason.clone() });
+            let (what, label) = (report.content.what(), report.content.label().to_owned());
+            self.actions.push_back(Action::Note(Note::ReportDead { what, label, reason: reason.clone() }));
+            self.counters.reports_dead += 1;
+        }
+        records.push(Record::Identity { session: None, instance: None, allocation: None });
+        self.remember(records);
+    }
+
     /// Writes facts that count only once they are on disk; the caller applies them then.
     pub(super) fn store(&mut self, records: Vec<Record>) -> Ticket {
         let ticket = self.ids.ticket();

@@ -28,7 +28,8 @@ pub const DEAD_LIMIT: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
-    /// Who we are: written before the first write to the backend.
+    /// Who we are: written before the first write to the backend. Without a session: nobody any more. The life before is over
+    /// and forgotten, but for its reports.
     Identity {
         /// The session, once found.
         session: Option<SessionId>,
@@ -204,6 +205,15 @@ impl Durable {
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Identity { session, instance, allocation } => {
+                if session.is_none() && self.is_somebody() {
+                    *self = Self {
+                        cadence_millis: self.cadence_millis,
+                        outbox: std::mem::take(&mut self.outbox),
+                        dead: std::mem::take(&mut self.dead),
+                        keys: std::mem::take(&mut self.keys),
+                        ..Self::default()
+                    };
+                }
                 self.session.clone_from(session);
                 self.instance.clone_from(instance);
                 self.allocation.clone_from(allocation);
@@ -249,18 +259,21 @@ impl Durable {
         }
     }
 
-    /// Whether this is the state of the instance that the configuration means: another session, allocation or instance id is
-    /// another life, whose reports and notifications must not be replayed into this one.
+    /// Whether it is the memory of an instance, and not only of a start.
+    pub(super) fn is_somebody(&self) -> bool {
+        self.session.is_some() || self.allocation.is_some()
+    }
+
+    /// Whether a start for this target, and this instance id if one is configured, takes up what is remembered here. With
+    /// another session, allocation or id it is another life, and what is left of this one must not be replayed into it.
     pub fn is_of(&self, target: &Target, instance: Option<&InstanceId>) -> bool {
-        fn fits<T: PartialEq>(ours: Option<&T>, wanted: Option<&T>) -> bool {
-            ours.is_none() || wanted.is_none() || ours == wanted
-        }
-        let session = match target {
-            Target::Session { session, .. } => fits(self.session.as_ref(), Some(session)),
-            // What was found through an allocation is known by it; a session without one was found in another way.
-            Target::Allocation(_) => self.session.is_none() || self.allocation.is_some(),
+        let same_session = match target {
+            Target::Session { session, .. } => self.session.as_ref() == Some(session),
+            Target::Allocation(_) => true,
         };
-        session && fits(self.allocation.as_ref(), target.allocation()) && fits(self.instance.as_ref(), instance)
+        let same_allocation = target.allocation().is_none_or(|wanted| self.allocation.as_ref() == Some(wanted));
+        let same_instance = instance.is_none() || self.instance.is_none() || self.instance.as_ref() == instance;
+        !self.is_somebody() || (same_session && same_allocation && same_instance)
     }
 
     /// Drops the keys that are older than a day, and the oldest beyond the limit.

@@ -15,6 +15,7 @@ use super::game::Game;
 use super::ids::{CallId, InstanceId, Ticket};
 use super::instance::{InstanceInfo, JoinStatus};
 use super::outbox::Outbox;
+use super::params::Target;
 use super::phase::{Phase, Trigger};
 use super::publisher::{Published, Publisher};
 use super::session::{SessionReader, Sighting, missing};
@@ -437,7 +438,13 @@ impl Lifecycle {
             }
             Phase::Superseded => {
                 common.cancel_all();
-                common.remember(vec![Record::Superseded]);
+                let mut records = Vec::new();
+                if !common.durable.is_somebody() {
+                    // In which place: a start for another session or allocation is not superseded.
+                    records.push(place(common));
+                }
+                records.push(Record::Superseded);
+                common.remember(records);
             }
             Phase::Ended => common.cancel_all(),
             Phase::Resolving | Phase::Registering | Phase::Serving => {}
@@ -481,6 +488,16 @@ impl Lifecycle {
             .then(|| [self.retry.until(), self.refused.until()].into_iter().flatten().max().unwrap_or(common.now));
         earliest([registering, self.take_down.poll_timeout(common)])
     }
+}
+
+/// Where we were to be, for an instance that never was.
+fn place(common: &Common) -> Record {
+    let seen = common.session.as_ref().map(|view| view.session.session_id.clone());
+    let session = match &common.params.target {
+        Target::Session { session, .. } => Some(session.clone()),
+        Target::Allocation(_) => seen,
+    };
+    Record::Identity { session, instance: None, allocation: common.params.target.allocation().cloned() }
 }
 
 /// The longest that taking down may wait between two tries.

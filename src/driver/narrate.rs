@@ -92,7 +92,8 @@ impl Narrator {
                 "the backend will never take this report: {reason}. It is kept among the dead letters"
             ),
             Note::Warning { cause, words } => {
-                if let Pass::Say { suppressed } = self.thinner.pass(cause, now) {
+                // The words count: two permissions that are missing are two things to mend.
+                if let Pass::Say { suppressed } = self.thinner.pass(&format!("{cause}: {words}"), now) {
                     tracing::warn!(instance, cause, suppressed, "{words}");
                 }
             }

@@ -1,1 +1,19 @@
-//! Tests: process.
+//! Tests: process. The real program, as a service manager, a game and an operator meet it, against a simulated environment.
+//!
+//! Three pieces: a [`stage::Stage`] is the environment, a [`home::Home`] is a machine's disk with one configuration on it, an
+//! [`agent::Agent`] is the running program. What every test must hold, they hold themselves when they go: no secret in
+//! anything that was said, no panic, no request that the contract refuses.
+
+mod agent;
+mod home;
+mod life;
+mod login;
+mod operator;
+mod outages;
+mod permissions;
+mod restart;
+mod secrets;
+mod socket;
+mod stage;
+mod stopping;
+mod superseded;

@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const HANG: Duration = Duration::from_secs(15);
 /// While the login is refused, the secret files are read again this often, in looks.
 const SECRETS_EVERY: u32 = 5;
+/// The watchdog is not fed more often than this, however impatient it says it is.
+const FEED_FLOOR: Duration = Duration::from_millis(50);
 /// Asked of the service manager at each look while draining, so that a long drain is not cut off.
 const EXTENSION: Duration = Duration::from_secs(15);
 
@@ -49,6 +51,8 @@ pub(super) async fn supervise(
     let mut next_feed = clock::now();
     let mut looks: u32 = 0;
     loop {
+        // The watchdog may want to be fed more often than there is something to look at.
+        let wake = if notifier.watchdog_interval().is_some() { next_look.min(next_feed) } else { next_look };
         let turn = tokio::select! {
             biased;
             signal = signals.next() => Turn::Signal(signal),
@@ -56,7 +60,7 @@ pub(super) async fn supervise(
                 Some((name, outcome)) => Turn::Ended(ended(&name, outcome)),
                 None => break,
             },
-            () = clock::sleep_until(Some(next_look)) => Turn::Look,
+            () = clock::sleep_until(Some(wake)) => Turn::Look,
         };
         match turn {
             Turn::Signal(SignalEvent::Drain(name)) => {
@@ -71,6 +75,10 @@ pub(super) async fn supervise(
             }
             Turn::Ended(one) => exit = worse(exit, one),
             Turn::Look => {
+                feed(&running, &notifier, &mut next_feed);
+                if next_look > clock::now() {
+                    continue;
+                }
                 next_look = clock::now() + LOOK;
                 looks = looks.wrapping_add(1);
                 let snapshots = snapshots(&running);
@@ -82,7 +90,6 @@ pub(super) async fn supervise(
                 if snapshots.iter().any(|snapshot| snapshot.phase == Phase::Draining) {
                     notifier.extend_timeout(EXTENSION);
                 }
-                feed(&running, &notifier, &mut next_feed);
                 look_at_store(&mut running);
                 if looks.is_multiple_of(SECRETS_EVERY) && running.host.auth().borrow().state == AuthState::Denied {
                     new_secrets(&mut running, false).await;
@@ -107,9 +114,10 @@ fn feed(running: &Running, notifier: &Notifier, next: &mut std::time::Instant) {
     let hung = running.host.pulses().iter().filter(|pulse| pulse.is_running()).any(|pulse| pulse.age() > HANG);
     if hung {
         tracing::error!("a loop hangs: the watchdog is not fed any more");
+        *next = clock::now() + LOOK;
     } else {
         notifier.watchdog();
-        *next = clock::now() + interval.min(HANG);
+        *next = clock::now() + interval.clamp(FEED_FLOOR, HANG);
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::rig::*;
 use crate::core::call::{Answer, Call, CallKind, FailureKind};
-use crate::core::durable::{Durable, Record};
+use crate::core::durable::{Content, Durable, Record, Report};
 use crate::core::event::{Command, Denied, Event, Granted, Request, Said};
+use crate::core::ids::{AllocationId, ReportId, SessionId};
 use crate::core::instance::{Health, JoinStatus};
 use crate::core::params::{Params, Readiness, Target};
 use crate::core::phase::{self, Phase, Trigger};
@@ -372,6 +373,17 @@ fn remembered(target: &Params, ready: bool) -> Durable {
     durable
 }
 
+/// A report that waits for the backend.
+fn report() -> Report {
+    let content = Content::Fubar {
+        error: "left".to_owned(),
+        source_provider: None,
+        matchmaking_profile_id: None,
+        region: "eu".to_owned(),
+    };
+    Report { id: ReportId::parse("r-1").unwrap(), key: None, accepted: wall(), content }
+}
+
 #[test]
 fn a_restarted_agent_takes_its_instance_up_without_moving_it() {
     for params in [params(), allocated()] {
@@ -408,6 +420,48 @@ fn superseded_is_final_across_a_restart() {
     let rig = Rig::restarted(params, durable);
     assert_eq!(rig.exit, Some(Outcome::Superseded));
     assert!(rig.kinds().is_empty());
+}
+
+#[test]
+fn another_session_or_allocation_is_another_life() {
+    let other = SessionId::parse("s-2").unwrap();
+    let by_id = Params { target: Target::Session { session: other.clone(), allocation: None }, ..params() };
+    let by_allocation = Params { target: Target::Allocation(AllocationId::parse("a-2").unwrap()), ..params() };
+    for (before, after) in
+        [(params(), &by_id), (allocated(), &by_id), (params(), &by_allocation), (allocated(), &by_allocation)]
+    {
+        for end in [Durable { closed: true, ..Durable::default() }, Durable { superseded: true, ..Durable::default() }]
+        {
+            let mut durable = Durable { closed: end.closed, superseded: end.superseded, ..remembered(&before, true) };
+            durable.outbox.push_back(report());
+            let rig = Rig::restarted(after.clone(), durable.clone());
+            assert_eq!((rig.phase(), rig.exit), (Phase::Resolving, None));
+            // The disk learns it too, and a crash right here changes nothing.
+            rig.records.iter().for_each(|record| durable.apply(record));
+            assert_eq!(
+                (durable.closed, durable.superseded, durable.attached, durable.said.ready),
+                (false, false, false, false)
+            );
+            assert_eq!((durable.outbox.len(), durable.dead.len()), (0, 1), "it is not sent in the new one's name");
+            assert_eq!((&durable.session, &durable.instance), (&None, &None));
+        }
+    }
+    let mut rig = Rig::restarted(by_id, Durable { closed: true, ..remembered(&params(), true) });
+    rig.log_in();
+    assert_eq!(*rig.call(CallKind::ReadSession), Call::ReadSession { session: other, etag: None });
+}
+
+#[test]
+fn who_was_superseded_before_it_was_anybody_is_so_in_that_place_only() {
+    let mut rig = Rig::new(params());
+    rig.log_in();
+    rig.answer(CallKind::ReadSession, Ok(session(Some(foreign_info()))));
+    assert_eq!(rig.exit, Some(Outcome::Superseded));
+    let mut durable = Durable::default();
+    rig.records.iter().for_each(|record| durable.apply(record));
+    assert_eq!(Rig::restarted(params(), durable.clone()).exit, Some(Outcome::Superseded));
+    let target = Target::Session { session: SessionId::parse("s-2").unwrap(), allocation: None };
+    assert_eq!(Rig::restarted(Params { target, ..params() }, durable).exit, None);
 }
 
 #[test]

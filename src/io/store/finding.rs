@@ -78,8 +78,8 @@ pub enum Finding {
     OtherMachine,
     /// What was remembered of an instance belongs to another session, allocation, instance id or machine.
     #[error(
-        "the state of instance {instance} belongs to another session, allocation or machine: it is not used, and kept in \
-         snapshot.archived-* and log.archived-*"
+        "the state of instance {instance} belongs to another session, allocation, instance id or machine: it is not replayed, \
+         and kept in snapshot.archived-* and log.archived-*"
     )]
     Archived {
         /// Its name in the configuration.

@@ -250,8 +250,9 @@ impl Reader {
     }
 }
 
-/// Takes out what must not be replayed: the state of another instance, session or allocation, and everything that another
-/// machine wrote (a cloned disk). The files that hold it are kept under names of their own.
+/// Sees to what must not be replayed: the state of another instance, session or allocation, which the core turns into dead
+/// letters, and everything that another machine wrote (a cloned disk), which is taken out here. Either way the files are kept
+/// under names of their own.
 pub(super) fn archive<D: Disk>(disk: &mut D, found: &mut Recovered, belongs: &dyn Fn(&InstanceName, &Durable) -> bool) {
     let foreign = found.findings.contains(&Finding::OtherMachine);
     let strangers: Vec<InstanceName> = found
@@ -270,7 +271,9 @@ pub(super) fn archive<D: Disk>(disk: &mut D, found: &mut Recovered, belongs: &dy
         }
     }
     for instance in strangers {
-        found.mirror.remove(&instance);
+        if foreign {
+            found.mirror.remove(&instance);
+        }
         found.findings.push(Finding::Archived { instance });
     }
     // Not to be continued: it holds what was taken out.

@@ -1,0 +1,183 @@
+//! A role that is missing: 403 for one call. It is named, the call is slowed down, nothing else changes, and nobody logs in
+//! again because of it. Once the role is there a SIGHUP is enough.
+
+use rallyhere_agent::simulator::Authorization;
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::agent::Agent;
+use super::home::Home;
+use super::stage::{CLIENT, SESSION, Stage};
+
+/// An environment where the client lacks permissions.
+async fn without(permissions: &[&str]) -> Stage {
+    let stage = Stage::start().await;
+    for permission in permissions {
+        stage.simulator.revoke(CLIENT, permission);
+    }
+    stage
+}
+
+/// Waits until a call was refused, and its permission named. Gives how often it was refused.
+async fn refused(stage: &Stage, agent: &Agent, call: &str, permission: &str) {
+    let forbidden = |ledger: &rallyhere_agent::simulator::Ledger| {
+        ledger.of(call).any(|request| request.authorization == Authorization::Forbidden)
+    };
+    stage.until(&format!("a refused {call}"), forbidden).await;
+    agent.until_says(&format!("grant it the permission {permission}")).await;
+}
+
+/// How often a call was refused.
+fn refusals(stage: &Stage, call: &str) -> usize {
+    let forbidden = |ledger: &rallyhere_agent::simulator::Ledger| {
+        ledger.of(call).filter(|request| request.authorization == Authorization::Forbidden).count()
+    };
+    stage.simulator.read_ledger(forbidden)
+}
+
+/// The role is there from now on, and the agent told.
+fn mend(stage: &Stage, agent: &Agent, permissions: &[&str]) {
+    for permission in permissions {
+        stage.simulator.grant(CLIENT, permission);
+    }
+    agent.signal(Signal::HUP);
+}
+
+/// The end of every test here: it was refused once, and there was one login.
+async fn end(stage: &Stage, agent: Agent, call: &str) {
+    assert_eq!((refusals(stage, call), stage.logins()), (1, 1));
+    agent.finish().await;
+}
+
+#[tokio::test]
+async fn finding_the_session() {
+    let stage = without(&["session:read:allocation"]).await;
+    stage.simulator.allocate(&rallyhere_agent::simulator::AllocationSpec::bound("alloc-1", SESSION)).unwrap();
+    let home = Home::new(&stage).allocated("alloc-1");
+    let mut agent = home.start();
+    refused(&stage, &agent, "find_session", "session:read:allocation").await;
+    mend(&stage, &agent, &["session:read:allocation"]);
+    agent.until_phase("serving").await;
+    end(&stage, agent, "find_session").await;
+}
+
+#[tokio::test]
+async fn reading_the_session() {
+    let stage = without(&["session:read:any", "session:read:self"]).await;
+    let home = Home::new(&stage).alone();
+    let mut agent = home.start();
+    refused(&stage, &agent, "read_session", "session:read:any").await;
+    mend(&stage, &agent, &["session:read:any"]);
+    agent.until_phase("serving").await;
+    end(&stage, agent, "read_session").await;
+}
+
+#[tokio::test]
+async fn registering() {
+    let stage = without(&["session:update:any", "session:update:self"]).await;
+    let home = Home::new(&stage).alone();
+    let mut agent = home.start();
+    refused(&stage, &agent, "register", "session:update:any").await;
+    assert_eq!(agent.status().await["phase"], "registering");
+    mend(&stage, &agent, &["session:update:any"]);
+    agent.until_phase("serving").await;
+    end(&stage, agent, "register").await;
+}
+
+#[tokio::test]
+async fn updating() {
+    let stage = Stage::start().await;
+    let home = Home::new(&stage);
+    let mut agent = home.start();
+    agent.until_phase("loading").await;
+    stage.simulator.revoke(CLIENT, "session:update:any");
+    stage.simulator.revoke(CLIENT, "session:update:self");
+    agent.post("/v1/ready", json!({"public_conn_str": "unreal://192.0.2.7:7777"})).await;
+    refused(&stage, &agent, "update", "session:update:any").await;
+    stage.until_beats(2).await;
+    mend(&stage, &agent, &["session:update:any"]);
+    stage.until_status(SESSION, "joinable").await;
+    end(&stage, agent, "update").await;
+}
+
+#[tokio::test]
+async fn the_rules_of_health() {
+    let stage = without(&["session:read:config"]).await;
+    let home = Home::new(&stage).alone().set("health.default_cadence", "1s");
+    let agent = home.start();
+    refused(&stage, &agent, "health_config", "session:read:config").await;
+    stage.until_beats(3).await;
+    end(&stage, agent, "health_config").await;
+}
+
+#[tokio::test]
+async fn health_itself() {
+    let stage = without(&["session:instance:health"]).await;
+    let home = Home::new(&stage).alone();
+    let mut agent = home.start();
+    refused(&stage, &agent, "health", "session:instance:health").await;
+    stage.until_status(SESSION, "joinable").await;
+    stage.notify("the rest works");
+    let page = agent.get("/v1/notifications?wait=25").await;
+    assert_eq!(page["notifications"][0]["message"], "the rest works");
+    mend(&stage, &agent, &["session:instance:health"]);
+    stage.until_beats(2).await;
+    end(&stage, agent, "health").await;
+}
+
+#[tokio::test]
+async fn reporting() {
+    let stage = without(&["session:update:fubar"]).await;
+    let home = Home::new(&stage).alone();
+    let mut agent = home.start();
+    agent.post("/v1/fubar", json!({"error": "stuck"})).await;
+    refused(&stage, &agent, "fubar", "session:update:fubar").await;
+    let status = agent.status().await;
+    assert_eq!((&status["outbox"]["waiting"], &status["outbox"]["dead"]), (&json!(1), &json!(0)), "kept, not lost");
+    stage.until_beats(2).await;
+    mend(&stage, &agent, &["session:update:fubar"]);
+    stage.until("the report", |ledger| ledger.fubars.len() == 1).await;
+    end(&stage, agent, "fubar").await;
+}
+
+#[tokio::test]
+async fn telling_events() {
+    // "session:update:any" covers it too; registering is allowed by "session:update:self" then.
+    let stage = without(&["session:update:event", "session:update:any"]).await;
+    let home = Home::new(&stage).alone();
+    let mut agent = home.start();
+    agent.post("/v1/events", json!({"event_code": "round_over"})).await;
+    refused(&stage, &agent, "event", "session:update:event").await;
+    stage.until_beats(2).await;
+    mend(&stage, &agent, &["session:update:event"]);
+    stage.until("the event", |ledger| ledger.events.len() == 1).await;
+    end(&stage, agent, "event").await;
+}
+
+#[tokio::test]
+async fn polling() {
+    let stage = without(&["notification:instance:read"]).await;
+    let home = Home::new(&stage).alone();
+    let mut agent = home.start();
+    refused(&stage, &agent, "poll", "notification:instance:read").await;
+    assert_eq!(agent.status().await["notifications"]["state"], "backing_off");
+    stage.until_beats(2).await;
+    mend(&stage, &agent, &["notification:instance:read"]);
+    stage.notify("after it was mended");
+    let page = agent.get("/v1/notifications?wait=25").await;
+    assert_eq!(page["notifications"][0]["message"], "after it was mended");
+    end(&stage, agent, "poll").await;
+}
+
+#[tokio::test]
+async fn several_at_once_are_all_named() {
+    let stage = without(&["session:read:config", "session:update:fubar", "notification:instance:read"]).await;
+    let home = Home::new(&stage).alone().set("health.default_cadence", "1s");
+    let mut agent = home.start();
+    agent.post("/v1/fubar", json!({"error": "stuck"})).await;
+    refused(&stage, &agent, "health_config", "session:read:config").await;
+    refused(&stage, &agent, "poll", "notification:instance:read").await;
+    refused(&stage, &agent, "fubar", "session:update:fubar").await;
+    stage.until_beats(1).await;
+    end(&stage, agent, "fubar").await;
+}

@@ -1,0 +1,174 @@
+//! The environment: a simulator on a port of its own, and waiting for what happens in it.
+
+use std::time::{Duration, Instant};
+
+use rallyhere_agent::clock;
+use rallyhere_agent::simulator::{ClientSpec, Fault, FaultRule, Ledger, Options, Outage, RequestRecord, Simulator};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+/// Who logs in.
+pub(crate) const CLIENT: &str = "agent";
+/// With what. Long and odd enough to be found wherever it should not be.
+pub(crate) const SECRET: &str = "S3cret+of/the=client~4711";
+/// The session that is there.
+pub(crate) const SESSION: &str = "demo";
+
+/// How long a test waits for anything before it fails. Nothing takes so long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(3);
+
+/// Waits until something is there.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = clock::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(clock::now() < deadline, "never seen: {what}");
+        clock::sleep(LOOK).await;
+    }
+}
+
+/// A served environment.
+pub(crate) struct Stage {
+    pub(crate) simulator: Simulator,
+    /// Where it listens.
+    pub(crate) url: String,
+    _running: JoinSet<()>,
+    _stop: oneshot::Sender<()>,
+}
+
+/// One client, one session, a health post expected every second.
+pub(crate) fn options() -> Options {
+    Options {
+        clients: vec![ClientSpec::new(CLIENT, SECRET)],
+        health_cadence_seconds: 1,
+        // The second place for a login knows this grant, as the real one does.
+        undocumented_login: true,
+        ..Options::default()
+    }
+}
+
+impl Stage {
+    pub(crate) async fn start() -> Self {
+        Self::with(options()).await
+    }
+
+    pub(crate) async fn with(options: Options) -> Self {
+        let simulator = Simulator::new(&options);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut running = JoinSet::new();
+        running.spawn(simulator.serve(listener, async move { drop(stopped.await) }));
+        Self { simulator, url, _running: running, _stop: stop }
+    }
+
+    /// Waits until the ledger shows something.
+    pub(crate) async fn until(&self, what: &str, seen: impl Fn(&Ledger) -> bool) {
+        until(what, async || self.simulator.read_ledger(&seen).then_some(())).await;
+    }
+
+    /// Waits until there have been so many requests of a call.
+    pub(crate) async fn until_count(&self, call: &str, count: u64) {
+        self.until(&format!("{count} x {call}"), |ledger| ledger.count(call) >= count).await;
+    }
+
+    /// Waits until so many health posts more were accepted.
+    pub(crate) async fn until_beats(&self, more: usize) {
+        let wanted = self.simulator.read_ledger(|ledger| ledger.health.len()) + more;
+        self.until(&format!("{more} health posts more"), |ledger| ledger.health.len() >= wanted).await;
+    }
+
+    /// Waits until the session's instance has a join status.
+    pub(crate) async fn until_status(&self, session: &str, wanted: &str) -> Value {
+        until(&format!("an instance that is {wanted}"), async || {
+            let instance = self.instance(session);
+            (instance["join_status"] == json!(wanted)).then_some(instance)
+        })
+        .await
+    }
+
+    /// The session's instance; null if there is none.
+    pub(crate) fn instance(&self, session: &str) -> Value {
+        self.simulator.session(session).unwrap_or_default()["instance"].clone()
+    }
+
+    pub(crate) fn count(&self, call: &str) -> u64 {
+        self.simulator.read_ledger(|ledger| ledger.count(call))
+    }
+
+    /// How many logins were accepted.
+    pub(crate) fn logins(&self) -> usize {
+        self.simulator.read_ledger(|ledger| ledger.logins.iter().filter(|login| login.error_code.is_none()).count())
+    }
+
+    /// The requests of the ledger, by number.
+    pub(crate) fn requests(&self) -> Vec<RequestRecord> {
+        self.simulator.read_ledger(|ledger| ledger.requests.iter().cloned().collect())
+    }
+
+    /// The calls that changed or tried to change something, after a request.
+    pub(crate) fn writes_after(&self, number: u64) -> Vec<String> {
+        let requests = self.requests();
+        let later = requests.iter().filter(|request| request.number > number && request.method != "GET");
+        later.filter_map(|request| request.call).filter(|call| *call != "login").map(str::to_owned).collect()
+    }
+
+    pub(crate) fn inject(&self, rule: FaultRule) {
+        self.simulator.inject(vec![rule]).unwrap();
+    }
+
+    /// A status with Retry-After, once.
+    pub(crate) fn throttle(&self, call: &str, seconds: u32) {
+        let headers = vec![("retry-after".to_owned(), seconds.to_string())];
+        self.inject(Fault::Status { code: 429, body: None, headers }.on(call).times(1));
+    }
+
+    pub(crate) fn outage(&self, outage: Outage) {
+        self.simulator.set_outage(outage);
+    }
+
+    /// Writes a notification to the instance's stream and gives its id.
+    pub(crate) fn notify(&self, message: &str) -> String {
+        let written = self.simulator.publish_to_session(SESSION, &[json!({"message": message})]).unwrap();
+        written[0].clone()
+    }
+}
+
+impl Drop for Stage {
+    /// Promise 25: no request that the contract refuses; and nothing that a good host does not do.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let ledger = self.simulator.ledger();
+        assert!(ledger.rejections.is_empty(), "refused by the contract: {:?}", ledger.rejections);
+        assert!(ledger.replacements.is_empty(), "taken from somebody else: {:?}", ledger.replacements);
+        assert!(ledger.oddities.is_empty(), "a good host does not: {:?}", ledger.oddities);
+    }
+}
+
+/// A clock for a promise of a time.
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(clock::now())
+    }
+
+    #[track_caller]
+    pub(crate) fn at_most(&self, seconds: u64, what: &str) {
+        self.at_most_millis(seconds * 1000, what);
+    }
+
+    #[track_caller]
+    pub(crate) fn at_most_millis(&self, millis: u64, what: &str) {
+        let took = clock::now() - self.0;
+        assert!(took <= Duration::from_millis(millis), "{what} took {took:?}, and may take {millis} ms");
+    }
+}
