@@ -27,7 +27,7 @@ use super::publisher::Publisher;
 use super::session::SessionReader;
 use super::snapshot::{HealthView, InstanceView, Snapshot};
 use super::timers::earliest;
-use crate::core::call::{Answer, Failure, FailureKind, SessionEvent};
+use crate::core::call::{Answer, CallKind, Failure, FailureKind, SessionEvent};
 
 /// With nothing else to wait for, the machine looks around this often: nothing can hang for ever.
 const IDLE: Duration = Duration::from_secs(60);
@@ -88,7 +88,8 @@ impl Agent {
     }
 
     fn answered(&mut self, id: &CallId, result: Result<Answer, Failure>) {
-        let Some(region) = self.common.answered(id) else { return };
+        let Some((region, kind)) = self.common.answered(id) else { return };
+        self.permission(kind, &result);
         if let Err(failure) = &result
             && failure.kind == FailureKind::Unauthorised
         {
@@ -110,6 +111,19 @@ impl Agent {
             Region::Heartbeat => self.heartbeat.handle_answer(common, id, result),
             Region::Notifications => self.notifications.handle_answer(common, id, result),
             Region::Outbox => self.outbox.handle_answer(common, id, result),
+        }
+    }
+
+    /// Remembers which calls the backend does not let us make, for an operator to see.
+    fn permission(&mut self, kind: CallKind, result: &Result<Answer, Failure>) {
+        match result {
+            Ok(_) => {
+                self.common.forbidden.remove(&kind);
+            }
+            Err(failure) if failure.kind == FailureKind::Forbidden => {
+                self.common.forbidden.insert(kind, failure.code.clone());
+            }
+            Err(_) => {}
         }
     }
 
@@ -296,6 +310,7 @@ impl Machine for Agent {
             phase_since: common.phase_since,
             ready: Game::is_ready(common),
             auth: Arc::clone(&common.auth),
+            forbidden: common.forbidden.clone(),
             health: HealthView {
                 verdict: self.game.verdict(),
                 reason: self.game.reason(),

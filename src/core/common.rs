@@ -60,7 +60,9 @@ pub(super) struct Common {
     pub(super) store: StoreView,
     pub(super) counters: Counters,
     /// Calls in flight and who waits for them.
-    owners: BTreeMap<CallId, Region>,
+    owners: BTreeMap<CallId, (Region, CallKind)>,
+    /// Calls that the backend did not let us make when they were last tried, and its error code.
+    pub(super) forbidden: BTreeMap<CallKind, Option<Box<str>>>,
     /// Replies that wait for the store.
     replies: BTreeMap<Ticket, (RequestId, Verdict)>,
     ids: Counter,
@@ -87,6 +89,7 @@ impl Common {
             store: StoreView::default(),
             counters: Counters::default(),
             owners: BTreeMap::new(),
+            forbidden: BTreeMap::new(),
             replies: BTreeMap::new(),
             ids: Counter::default(),
             actions: VecDeque::new(),
@@ -129,7 +132,7 @@ impl Common {
     /// **Architecture invariant:** nothing is sent once the instance is over, whatever a region may think.
     pub(super) fn send(&mut self, region: Region, call: Call, limit: Duration) -> CallId {
         let id = self.ids.call();
-        self.owners.insert(id.clone(), region);
+        self.owners.insert(id.clone(), (region, call.kind()));
         self.actions.push_back(Action::Send { id: id.clone(), call, limit });
         id
     }
@@ -148,8 +151,8 @@ impl Common {
         }
     }
 
-    /// Whose answer this is; `None` for one that nobody waits for.
-    pub(super) fn answered(&mut self, id: &CallId) -> Option<Region> {
+    /// Whose answer this is, and to what; `None` for one that nobody waits for.
+    pub(super) fn answered(&mut self, id: &CallId) -> Option<(Region, CallKind)> {
         self.owners.remove(id)
     }
 

@@ -1,11 +1,12 @@
 //! What an instance shows of itself: a value, made after every step, read by status, metrics and the local API.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::action::Outcome;
 use super::auth::AuthView;
+use super::call::CallKind;
 use super::event::StoreFault;
 use super::ids::{AllocationId, Etag, InstanceId, InstanceName, NotificationId, SessionId};
 use super::instance::{Health, JoinParams, JoinStatus, Notification, Session};
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub ready: bool,
     /// The login of the process.
     pub auth: Arc<AuthView>,
+    /// Calls that the backend does not let this client make (a permission is missing), and its error code.
+    pub forbidden: BTreeMap<CallKind, Option<Box<str>>>,
     /// Health.
     pub health: HealthView,
     /// Notifications.

@@ -1,25 +1,47 @@
 //! The login's loop: one for the process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::{Tasks, World};
+use crate::clock;
 use crate::core::auth::{Auth, AuthAction, AuthEvent, AuthView};
 use crate::core::call::{Failure, FailureKind};
 use crate::ports::{Asked, Authenticator};
+use crate::telemetry::thin::{Pass, Thinner};
 
 /// What the login machine's actions mean.
 #[derive(Debug)]
 pub struct LoginWorld<A> {
     authenticator: A,
     views: watch::Sender<Arc<AuthView>>,
+    thinner: Thinner,
 }
 
 impl<A: Authenticator> LoginWorld<A> {
     /// A world that logs in with `authenticator` and shows the state to every instance.
     pub fn new(authenticator: A, views: watch::Sender<Arc<AuthView>>) -> Self {
-        Self { authenticator, views }
+        Self { authenticator, views, thinner: Thinner::new() }
+    }
+}
+
+impl<A> LoginWorld<A> {
+    /// One line per cause per minute.
+    fn failed(&mut self, failure: &Failure, denied: bool, retry_in: Duration) {
+        let Pass::Say { suppressed } = self.thinner.pass(failure.kind.as_str(), clock::now()) else { return };
+        let retry_in_seconds = retry_in.as_secs();
+        if denied {
+            tracing::error!(
+                %failure,
+                retry_in_seconds,
+                suppressed,
+                "the backend refused the login: check auth.client_id and its secret, then reload (SIGHUP)"
+            );
+        } else {
+            tracing::warn!(%failure, retry_in_seconds, suppressed, "the login failed; it is tried again");
+        }
     }
 }
 
@@ -35,16 +57,7 @@ impl<A: Authenticator> World<Auth> for LoginWorld<A> {
             AuthAction::Succeeded { lifetime } => {
                 tracing::info!(lifetime = lifetime.map(|l| l.as_secs()), "logged in");
             }
-            AuthAction::Failed { failure, denied: true, retry_in } => {
-                tracing::error!(
-                    %failure,
-                    retry_in_seconds = retry_in.as_secs(),
-                    "the backend refused the login: check auth.client_id and its secret, then reload (SIGHUP)"
-                );
-            }
-            AuthAction::Failed { failure, denied: false, retry_in } => {
-                tracing::warn!(%failure, retry_in_seconds = retry_in.as_secs(), "the login failed; it is tried again");
-            }
+            AuthAction::Failed { failure, denied, retry_in } => self.failed(&failure, denied, retry_in),
         }
     }
 

@@ -33,6 +33,10 @@ impl Narrator {
             Note::Phase { from, to, why, .. } => {
                 tracing::info!(instance, from = from.as_str(), to = to.as_str(), "{}: {why}", to.as_str());
             }
+            // A missing permission is a warning of its own, in the words that an operator needs.
+            Note::CallFailed { kind, failure, .. } if failure.kind == FailureKind::Forbidden => {
+                tracing::debug!(instance, call = kind.as_str(), "{kind} was refused: {failure}");
+            }
             Note::CallFailed { kind, failure, retry_in } => {
                 let cause = format!("{}/{}", kind.as_str(), failure.kind.as_str());
                 let Pass::Say { suppressed } = self.thinner.pass(&cause, now) else { return };

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::core::action::Outcome;
+use crate::core::auth::AuthState;
 use crate::core::snapshot::{self, Snapshot};
 
 /// A word of a fixed vocabulary, or text that was read back.
@@ -190,6 +191,24 @@ pub struct Counters {
     pub calls_failed: u64,
 }
 
+/// A login that works but may not make a call that we need is denied too: an operator has to do something.
+fn auth_state(snapshot: &Snapshot) -> &'static str {
+    if snapshot.auth.state.has_token() && !snapshot.forbidden.is_empty() {
+        return AuthState::Denied.as_str();
+    }
+    snapshot.auth.state.as_str()
+}
+
+/// What is wrong with the login, or which permissions are missing, with the backend's error code.
+fn auth_detail(snapshot: &Snapshot) -> Option<String> {
+    let missing = snapshot.forbidden.iter().map(|(kind, code)| {
+        let code = code.as_deref().unwrap_or("403");
+        format!("{code}: {kind} needs the permission {}", kind.permission())
+    });
+    let words: Vec<String> = snapshot.auth.detail.clone().into_iter().chain(missing).collect();
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
 impl Status {
     /// The status of an instance, as its snapshot has it.
     pub fn of(snapshot: &Snapshot) -> Self {
@@ -203,8 +222,8 @@ impl Status {
             session: snapshot.session.as_ref().map(Session::of),
             instance: Instance::of(&snapshot.instance),
             auth: Auth {
-                state: Cow::Borrowed(snapshot.auth.state.as_str()),
-                detail: snapshot.auth.detail.clone(),
+                state: Cow::Borrowed(auth_state(snapshot)),
+                detail: auth_detail(snapshot),
                 retry_at: snapshot.auth.retry_at.map(wall_of),
                 attempts: snapshot.auth.attempts,
             },

@@ -359,3 +359,19 @@ async fn one_connection_serves_many_calls() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_missing_permission_is_shown_as_denied_with_its_name() {
+    let served = Served::start();
+    served.fake.show(|snapshot| {
+        snapshot.auth = std::sync::Arc::new(rallyhere_agent::core::AuthView {
+            state: rallyhere_agent::core::auth::AuthState::Valid,
+            ..Default::default()
+        });
+        snapshot.forbidden.insert(rallyhere_agent::core::call::CallKind::PostHealth, Some("insufficient_role".into()));
+    });
+    let status = served.uds().get("/v1/status").await.json();
+    assert_eq!(status["auth"]["state"], "denied");
+    let detail = status["auth"]["detail"].as_str().unwrap();
+    assert!(detail.contains("insufficient_role") && detail.contains("session:instance:health"), "{detail}");
+}

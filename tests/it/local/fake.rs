@@ -33,6 +33,7 @@ pub(crate) fn snapshot() -> Snapshot {
         phase_since: now,
         ready: true,
         auth: Arc::default(),
+        forbidden: [].into(),
         health: HealthView {
             verdict: Health::Healthy,
             reason: Arc::from("the game says so"),
