@@ -268,7 +268,10 @@ impl Machine for Agent {
             }
             Event::Command(Command::Drain { reason }) => self.drain.want(reason),
             Event::Command(Command::Reloaded) => self.reloaded(),
-            Event::Command(Command::Store(fault)) => self.common.store.fault = fault,
+            Event::Command(Command::Store { fault, findings }) => {
+                self.common.store.fault = fault;
+                self.common.store.findings = findings;
+            }
         }
         self.settle();
     }

@@ -65,8 +65,13 @@ pub enum Command {
     },
     /// Secrets or configuration were read again: what was refused may be tried at once.
     Reloaded,
-    /// The store has failed, or is well again by itself.
-    Store(Option<StoreFault>),
+    /// The store has failed, is well again by itself, or has found something in its directory.
+    Store {
+        /// What is wrong now.
+        fault: Option<StoreFault>,
+        /// What was found, in words: damaged files that were kept aside, and the like.
+        findings: Arc<Vec<String>>,
+    },
 }
 
 /// A request of the local API that changes something. Reading is answered from the snapshot.

@@ -119,6 +119,8 @@ pub struct StoreView {
     pub fault: Option<StoreFault>,
     /// How often a batch was refused.
     pub faults: u64,
+    /// What was found in the state directory since the start, in words.
+    pub findings: Arc<Vec<String>>,
 }
 
 impl StoreView {

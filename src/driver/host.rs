@@ -127,9 +127,9 @@ impl Host {
         self.command(&Command::Reloaded);
     }
 
-    /// The store has failed, or is well again by itself.
-    pub fn store_is(&self, fault: Option<StoreFault>) {
-        self.command(&Command::Store(fault));
+    /// The store has failed, is well again by itself, or has found something.
+    pub fn store_is(&self, fault: Option<StoreFault>, findings: Arc<Vec<String>>) {
+        self.command(&Command::Store { fault, findings });
     }
 
     fn command(&self, command: &Command) {

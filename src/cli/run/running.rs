@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -133,7 +134,7 @@ impl Running {
                 None
             }
         };
-        Ok(Self {
+        let running = Self {
             host,
             settings,
             backend,
@@ -144,7 +145,18 @@ impl Running {
             store,
             servers,
             stop,
-        })
+        };
+        if !findings.is_empty() {
+            let status = running.store_status.borrow().clone();
+            running.tell_store(&status);
+        }
+        Ok(running)
+    }
+
+    /// Lets the instances show how the store is.
+    pub(in crate::cli) fn tell_store(&self, status: &StoreStatus) {
+        let findings = status.findings.iter().map(ToString::to_string).collect();
+        self.host.store_is(status.fault, Arc::new(findings));
     }
 
     /// Waits until every instance has ended, then takes the rest apart.

@@ -136,7 +136,7 @@ fn look_at_store(running: &mut Running) {
         (Some(_) | None, Some(_) | None) => {}
     }
     running.store_fault = status.fault;
-    running.host.store_is(status.fault);
+    running.tell_store(&status);
 }
 
 fn announce(running: &Running) {

@@ -158,6 +158,7 @@ fn rows(status: &Status, now: Timestamp) -> Vec<(&'static str, String)> {
         faults => format!(", {faults} faults since the start"),
     };
     rows.push(("state", format!("{}{faults}", clean(&status.store.state))));
+    rows.extend(status.store.findings.iter().map(|finding| ("", clean(finding))));
     rows.push(("agent", clean(&status.version)));
     rows
 }

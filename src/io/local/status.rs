@@ -159,6 +159,8 @@ pub struct Store {
     pub state: Word,
     /// How often something could not be made durable.
     pub faults: u64,
+    /// What was found in the state directory since the start: damaged files that were kept aside, and the like.
+    pub findings: Vec<String>,
 }
 
 /// `drain`
@@ -237,7 +239,11 @@ impl Status {
                 dead: snapshot.outbox.dead,
                 last_failure: snapshot.outbox.last_failure.clone(),
             },
-            store: Store { state: Cow::Borrowed(snapshot.store.state()), faults: snapshot.store.faults },
+            store: Store {
+                state: Cow::Borrowed(snapshot.store.state()),
+                faults: snapshot.store.faults,
+                findings: snapshot.store.findings.as_ref().clone(),
+            },
             drain: snapshot
                 .drain
                 .as_ref()

@@ -34,7 +34,7 @@ fn fine() -> Status {
         },
         auth: status::Auth { state: "valid".into(), attempts: 1, ..status::Auth::default() },
         notifications: status::Notifications { state: "polling".into(), ..status::Notifications::default() },
-        store: status::Store { state: "ok".into(), faults: 0 },
+        store: status::Store { state: "ok".into(), ..status::Store::default() },
         ..Status::default()
     }
 }
