@@ -65,6 +65,19 @@ async fn one_that_is_superseded_leaves_the_others_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_is_not_lost_among_reloads() {
+    let mut bench = Bench::start(&["one"]);
+    all_serving(&bench).await;
+    // More than any queue holds, before a loop gets its turn.
+    for _ in 0..2000 {
+        bench.host.reloaded();
+    }
+    bench.host.drain("a test");
+    let ended = tokio::time::timeout(Duration::from_secs(20), bench.host.ended()).await.expect("the drain was lost");
+    assert_eq!(ended.unwrap().1, Some(Outcome::Ended));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_queue_of_requests_is_told_and_passes() {
     let bench = Bench::start(&["one"]);
     all_serving(&bench).await;

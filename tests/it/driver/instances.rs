@@ -5,15 +5,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rallyhere_agent::clock;
+use rallyhere_agent::core::auth::{AuthEvent, AuthState, AuthView};
 use rallyhere_agent::core::call::CallKind;
 use rallyhere_agent::core::event::{Denied, Granted, Request, Said};
+use rallyhere_agent::core::ids::{Generation, InstanceName};
 use rallyhere_agent::core::phase::Phase;
-use rallyhere_agent::core::{Outcome, Snapshot};
+use rallyhere_agent::core::{Agent, Machine as _, Outcome, Snapshot};
 use rallyhere_agent::driver::host::Host;
+use rallyhere_agent::driver::instance::InstanceWorld;
+use rallyhere_agent::driver::{Inbox, Pulse, drive};
 use rallyhere_agent::ports::{AskError, InstanceHandle};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::fake::{CADENCE, FakeBackend, FakeLogin, FakeStore, Twist, instance, session};
+use super::fake::{CADENCE, FakeBackend, FakeLogin, FakeStore, Twist, instance, rejected, session};
 
 /// The pieces of a process with one instance.
 pub(super) struct Bench {
@@ -163,4 +168,33 @@ async fn calls_that_hang_hold_no_other() {
     clock::sleep(CADENCE * 20).await;
     assert!((19..=21).contains(&(bench.backend.count(CallKind::PostHealth) - before)));
     assert!(bench.backend.count(CallKind::Fubar) > 1, "each ends at its limit and is tried again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_queue_that_is_full_loses_no_rejection() {
+    let (login, mut queue) = mpsc::channel(2);
+    let waiting = [AuthEvent::Rejected(Generation(0)), AuthEvent::Rejected(Generation(0))];
+    waiting.iter().for_each(|event| login.try_send(event.clone()).unwrap());
+    let backend = FakeBackend::default();
+    backend.twist(|call| (call.kind() == CallKind::ReadSession).then(|| Twist::Fail(rejected(1))));
+    let (params, birth) = instance("one");
+    let agent = Agent::new(params, birth, clock::now());
+    let (snapshots, _shown) = watch::channel(Arc::new(agent.snapshot()));
+    let (_commands, orders) = mpsc::channel(1);
+    let view = AuthView { state: AuthState::Valid, generation: Some(Generation(1)), ..AuthView::default() };
+    let (auth, mut views) = watch::channel(Arc::new(view));
+    views.mark_changed();
+    let inbox = Inbox { commands: orders, asked: None, auth: Some(views) };
+    let name = InstanceName::parse("one").unwrap();
+    let world = InstanceWorld::new(name, backend.clone(), FakeStore::default(), login, snapshots);
+    let mut loops = JoinSet::new();
+    loops.spawn(drive(agent, world, inbox, Pulse::new()));
+    clock::sleep(Duration::from_secs(1)).await;
+    assert_eq!(backend.count(CallKind::ReadSession), 1, "refused once, and not sent again with the same token");
+    for event in waiting {
+        assert_eq!(queue.recv().await, Some(event));
+    }
+    let rejected = tokio::time::timeout(Duration::from_secs(10), queue.recv()).await.expect("it was lost");
+    assert_eq!(rejected, Some(AuthEvent::Rejected(Generation(1))));
+    drop(auth);
 }
