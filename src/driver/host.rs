@@ -117,12 +117,15 @@ impl Host {
 
     /// Tells every instance to drain.
     pub fn drain(&self, reason: &str) {
-        self.command(&Command::Drain { reason: reason.to_owned() });
+        for instance in &self.commands {
+            // Closed: the instance has ended. Full: a drain has the last place.
+            let _ended = instance.try_send(Event::Command(Command::Drain { reason: reason.to_owned() }));
+        }
     }
 
     /// Secrets were read again: what was refused may be tried at once.
     pub fn reloaded(&self) {
-        // Full: a reload is waiting already.
+        // Full: a reload has the last place, because rejections leave it free.
         let _full = self.login.try_send(AuthEvent::Reloaded);
         self.command(&Command::Reloaded);
     }
@@ -134,8 +137,10 @@ impl Host {
 
     fn command(&self, command: &Command) {
         for instance in &self.commands {
-            // Closed: the instance has ended. Full: the same command is waiting already.
-            let _ended = instance.try_send(Event::Command(command.clone()));
+            // The last place is for a drain. When only that is left, the loop is far behind, and a reload is waiting already.
+            if instance.capacity() > 1 {
+                let _ended = instance.try_send(Event::Command(command.clone()));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
@@ -14,7 +15,7 @@ use crate::core::agent::Agent;
 use crate::core::auth::{AuthEvent, AuthView};
 use crate::core::call::{Failure, FailureKind};
 use crate::core::event::{Event, StoreFault, Verdict};
-use crate::core::ids::{CallId, InstanceName, RequestId};
+use crate::core::ids::{CallId, Generation, InstanceName, RequestId};
 use crate::core::snapshot::Snapshot;
 use crate::ports::{Asked, Backend, Store};
 
@@ -25,6 +26,8 @@ pub struct InstanceWorld<B, S> {
     backend: B,
     store: S,
     login: mpsc::Sender<AuthEvent>,
+    /// A refused token of which the login has not been told. The newest counts: it is the one in use.
+    refused: Option<Generation>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     calls: HashMap<CallId, AbortHandle>,
     waiting: HashMap<RequestId, oneshot::Sender<Verdict>>,
@@ -48,11 +51,26 @@ impl<B: Backend, S: Store> InstanceWorld<B, S> {
             backend,
             store,
             login,
+            refused: None,
             snapshots,
             calls: HashMap::new(),
             waiting: HashMap::new(),
             requests: 0,
             outcome: None,
+        }
+    }
+
+    /// Tells the login of a refused token. Where its queue has no room, the next turn tries again: nobody else will tell it.
+    /// The last place is left for a reload.
+    fn tell_login(&mut self) {
+        if let Some(refused) = self.refused
+            && self.login.capacity() > 1
+        {
+            match self.login.try_send(AuthEvent::Rejected(refused)) {
+                Err(TrySendError::Full(_)) => {}
+                // Closed: the process ends.
+                Ok(()) | Err(TrySendError::Closed(_)) => self.refused = None,
+            }
         }
     }
 
@@ -90,16 +108,14 @@ impl<B: Backend, S: Store> World<Agent> for InstanceWorld<B, S> {
                     let _gone = waiting.send(verdict);
                 }
             }
-            Action::TokenRejected(generation) => {
-                // Full means that as many rejections of the same token are waiting already: one more adds nothing.
-                let _full = self.login.try_send(AuthEvent::Rejected(generation));
-            }
+            Action::TokenRejected(generation) => self.refused = self.refused.max(Some(generation)),
             Action::Note(note) => self.narrator.tell(&note, clock::now()),
             Action::Exit(outcome) => self.outcome = Some(outcome),
         }
     }
 
     fn publish(&mut self, snapshot: Snapshot) {
+        self.tell_login();
         self.snapshots.send_if_modified(|shown| {
             let changed = **shown != snapshot;
             if changed {
