@@ -38,6 +38,8 @@ pub(super) struct Heartbeat {
     active: bool,
     cadence: Duration,
     config: Config,
+    config_failed: Retry,
+    config_refused: Retry,
     /// The next slot; `None` until the first post.
     slot: Option<Instant>,
     /// The retry inside the current slot.
@@ -61,7 +63,7 @@ enum Config {
     Wanted,
     Asked(CallId),
     Known,
-    Later(Retry),
+    Later(Instant),
 }
 
 impl Heartbeat {
@@ -70,6 +72,8 @@ impl Heartbeat {
             active: false,
             cadence: default_cadence.clamp(CADENCE.0, CADENCE.1),
             config: Config::Wanted,
+            config_failed: Retry::new(CONFIG_FAILED),
+            config_refused: Retry::new(REFUSED),
             slot: None,
             retry: None,
             retried: false,
@@ -99,6 +103,7 @@ impl Heartbeat {
         self.refused.reset();
         if matches!(self.config, Config::Later(_)) {
             self.config = Config::Wanted;
+            self.config_refused.reset();
         }
     }
 
@@ -128,7 +133,7 @@ impl Heartbeat {
     fn ask_config(&mut self, common: &mut Common) {
         let wanted = match &self.config {
             Config::Wanted => true,
-            Config::Later(retry) => retry.is_ready(common.now),
+            Config::Later(until) => *until <= common.now,
             Config::Asked(_) | Config::Known => false,
         };
         if wanted {
@@ -263,6 +268,8 @@ impl Heartbeat {
         match result {
             Ok(Answer::HealthConfig(config)) => {
                 self.config = Config::Known;
+                self.config_failed.reset();
+                self.config_refused.reset();
                 let cadence = config.cadence.clamp(CADENCE.0, CADENCE.1);
                 if cadence != self.cadence {
                     self.cadence = cadence;
@@ -275,7 +282,6 @@ impl Heartbeat {
                 }
             }
             Ok(_) | Err(_) => {
-                let mut retry = Retry::new(CONFIG_FAILED);
                 let failure = match result {
                     Err(failure) => failure,
                     Ok(_) => Failure::local(FailureKind::Malformed, "the answer of another call"),
@@ -284,15 +290,15 @@ impl Heartbeat {
                     self.config = Config::Wanted;
                     return;
                 }
-                if matches!(failure.kind, FailureKind::Forbidden | FailureKind::NotFound | FailureKind::Unsupported) {
-                    retry = Retry::new(REFUSED);
-                }
+                let refused =
+                    matches!(failure.kind, FailureKind::Forbidden | FailureKind::NotFound | FailureKind::Unsupported);
+                let retry = if refused { &mut self.config_refused } else { &mut self.config_failed };
                 let wait = retry.failed(common.now, &mut common.rng, failure.retry_after);
                 common.call_failed(CallKind::HealthConfig, &failure, Some(wait));
                 if failure.kind == FailureKind::Forbidden {
                     common.note(Note::Warning { cause: "permission", words: missing(CallKind::HealthConfig) });
                 }
-                self.config = Config::Later(retry);
+                self.config = Config::Later(common.now + wait);
             }
         }
     }
@@ -303,7 +309,7 @@ impl Heartbeat {
         }
         let post = if self.in_flight.is_some() { None } else { self.due(common, verdict) };
         let config = match &self.config {
-            Config::Later(retry) => retry.until(),
+            Config::Later(until) => Some(*until),
             Config::Wanted => Some(common.now),
             Config::Asked(_) | Config::Known => None,
         };

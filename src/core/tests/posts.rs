@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::rig::*;
-use crate::core::Machine as _;
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind};
-use crate::core::event::Request;
-use crate::core::instance::{Health, HealthConfig};
+use crate::core::event::{Request, Said};
+use crate::core::instance::{Health, HealthConfig, JoinStatus};
+use crate::core::{Machine as _, Phase};
 
 fn accepted() -> Result<Answer, Failure> {
     Ok(Answer::HealthAccepted(Health::Healthy))
@@ -69,6 +69,26 @@ fn a_missing_configuration_never_stops_the_posts() {
     rig.answer(CallKind::PostHealth, accepted());
     let sent = posts(&mut rig, 60, |_| Some(accepted()));
     assert!(sent.len() >= 5, "{sent:?}");
+}
+
+#[test]
+fn a_configuration_that_never_comes_is_asked_for_ever_more_rarely() {
+    for (kind, at_most) in [(FailureKind::Forbidden, 40), (FailureKind::Server, 100)] {
+        let mut rig = Rig::loading(params());
+        rig.request(Request::Ready(Said::default()));
+        rig.answer(CallKind::Update, Ok(instance(info(JoinStatus::Joinable))));
+        let mut asked = 0;
+        for _ in 0..7200 {
+            if rig.kinds().contains(&CallKind::HealthConfig) {
+                asked += 1;
+                rig.answer(CallKind::HealthConfig, Err(failure(kind)));
+            }
+            rig.pass_quietly(Duration::from_secs(1), true);
+        }
+        assert_eq!(rig.phase(), Phase::Serving);
+        // Full jitter around a ceiling that stays would be 240 times, or 960.
+        assert!((3..=at_most).contains(&asked), "{kind:?}: {asked} times in two hours");
+    }
 }
 
 #[test]

@@ -53,8 +53,8 @@ async fn an_outage_never_closes_a_match() {
     for outage in [Outage::Unavailable, Outage::Refuse] {
         let failed = agent.status().await["counters"]["health_failed"].as_u64().unwrap();
         stage.outage(outage);
-        let more = |status: &Value| status["counters"]["health_failed"].as_u64() > Some(failed + 1);
-        assert_eq!(agent.until("failed health posts", more).await["phase"], "serving");
+        let more = |status: &Value| status["counters"]["health_failed"].as_u64() > Some(failed);
+        assert_eq!(agent.until("a failed health post", more).await["phase"], "serving");
         stage.outage(Outage::None);
         stage.until_beats(1).await;
     }
@@ -177,17 +177,7 @@ async fn every_call_meets_nonsense(turn: usize) {
 
 #[tokio::test]
 async fn nonsense_on_every_call_ends_nothing() {
-    every_call_meets_nonsense(0).await;
-}
-
-#[tokio::test]
-async fn other_nonsense_on_every_call_ends_nothing() {
-    every_call_meets_nonsense(1).await;
-}
-
-#[tokio::test]
-async fn more_nonsense_on_every_call_ends_nothing() {
-    every_call_meets_nonsense(2).await;
+    tokio::join!(every_call_meets_nonsense(0), every_call_meets_nonsense(1), every_call_meets_nonsense(2));
 }
 
 #[tokio::test]
@@ -206,5 +196,6 @@ async fn calls_that_hang_hold_nobody_else() {
     stage.until_status(SESSION, "joinable").await;
     stage.until_beats(2).await;
     stage.until("no answer yet", hung).await;
-    agent.finish().await;
+    // An end in good order would wait for the report.
+    agent.kill().await;
 }

@@ -43,9 +43,11 @@ fn mend(stage: &Stage, agent: &Agent, permissions: &[&str]) {
     agent.signal(Signal::HUP);
 }
 
-/// The end of every test here: it was refused once, and there was one login.
+/// The end of every test here: no loop, and one login. The wait after a refusal is random and grows, so a second one may
+/// have come.
 async fn end(stage: &Stage, agent: Agent, call: &str) {
-    assert_eq!((refusals(stage, call), stage.logins()), (1, 1));
+    assert!((1..=3).contains(&refusals(stage, call)), "{call}: {}", refusals(stage, call));
+    assert_eq!(stage.logins(), 1);
     agent.finish().await;
 }
 

@@ -87,18 +87,6 @@ async fn while_the_registration_is_slow() {
 }
 
 #[tokio::test]
-async fn while_the_registration_hangs_and_was_carried_out() {
-    let stage = Stage::start().await;
-    stage.inject(Fault::Hang {}.on("register").processed(true));
-    let home = Home::new(&stage).alone();
-    let agent = home.start();
-    stage.until_status(SESSION, "pending").await;
-    ends_within(agent, PATIENT).await;
-    assert!(was_closed(&stage), "{:?}", stage.instance(SESSION));
-    assert_eq!(stage.count("register"), 1);
-}
-
-#[tokio::test]
 async fn while_the_game_loads() {
     let stage = Stage::start().await;
     let home = Home::new(&stage);
@@ -120,8 +108,13 @@ async fn while_it_serves_nobody() {
     assert_eq!(stage.count("unregister"), 1);
 }
 
+/// The three ends that take their whole time, side by side.
 #[tokio::test]
-async fn with_a_backend_that_is_gone() {
+async fn with_a_backend_that_does_not_answer() {
+    tokio::join!(without_a_backend(), with_a_backend_that_hangs(), while_the_registration_hangs_and_was_carried_out());
+}
+
+async fn without_a_backend() {
     let stage = Stage::start().await;
     let home = Home::new(&stage).alone();
     let mut agent = home.start();
@@ -131,7 +124,6 @@ async fn with_a_backend_that_is_gone() {
     ends_within(agent, PATIENT).await;
 }
 
-#[tokio::test]
 async fn with_a_backend_that_hangs() {
     let stage = Stage::start().await;
     let home = Home::new(&stage).alone();
@@ -140,6 +132,17 @@ async fn with_a_backend_that_hangs() {
     stage.until_status(SESSION, "joinable").await;
     stage.inject(Fault::Hang {}.always());
     ends_within(agent, PATIENT).await;
+}
+
+async fn while_the_registration_hangs_and_was_carried_out() {
+    let stage = Stage::start().await;
+    stage.inject(Fault::Hang {}.on("register").processed(true));
+    let home = Home::new(&stage).alone();
+    let agent = home.start();
+    stage.until_status(SESSION, "pending").await;
+    ends_within(agent, PATIENT).await;
+    assert!(was_closed(&stage), "{:?}", stage.instance(SESSION));
+    assert_eq!(stage.count("register"), 1);
 }
 
 /// An agent that drains because a game is there which has not ended.
