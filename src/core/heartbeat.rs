@@ -255,10 +255,10 @@ impl Heartbeat {
             && let Some(slot) = self.slot
         {
             let part = RETRY_PART.0 + (RETRY_PART.1 - RETRY_PART.0) * common.rng.f64();
-            let began = slot.checked_sub(self.cadence).unwrap_or(common.now);
-            let retry = (began + self.cadence.mul_f64(part)).max(common.now);
+            // From the post, not from the slot: the first slot is shorter, and a retry at once is what a fleet would do as one.
+            let retry = (self.last_sent.unwrap_or(common.now) + self.cadence.mul_f64(part)).max(common.now);
             // Too late inside the slot: the next one is near.
-            self.retry = (retry < began + self.cadence.mul_f64(LIMIT_PART)).then_some(retry);
+            self.retry = (retry + self.cadence.mul_f64(1.0 - LIMIT_PART) < slot).then_some(retry);
         }
         let next = earlier(self.retry, self.slot).map(|next| next.saturating_duration_since(common.now));
         common.call_failed(CallKind::PostHealth, failure, next);

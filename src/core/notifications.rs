@@ -85,7 +85,10 @@ impl Notifications {
     pub(super) fn reloaded(&mut self) {
         if self.refused.failures() > 0 {
             self.refused.reset();
-            self.state = State::Idle;
+            // Only a wait is cut short: a poll in flight stays the only one, and a page on its way to the disk lands.
+            if matches!(self.state, State::Waiting { .. } | State::Unsupported { .. }) {
+                self.state = State::Idle;
+            }
         }
     }
 

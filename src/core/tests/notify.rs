@@ -7,7 +7,7 @@ use super::rig::*;
 use crate::core::Machine as _;
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind, Page};
 use crate::core::durable::{Durable, Record};
-use crate::core::event::{Denied, Granted, Request, StoreFault};
+use crate::core::event::{Command, Denied, Event, Granted, Request, StoreFault};
 use crate::core::ids::{Etag, NotificationId};
 use crate::core::instance::Notification;
 use crate::core::params::Params;
@@ -245,4 +245,25 @@ fn the_inbox_and_the_cursor_survive_a_restart() {
     rig.answer(CallKind::ReadSession, Ok(session(Some(info(crate::core::instance::JoinStatus::Joinable)))));
     assert_eq!(inbox(&rig), ["b", "c"], "not acknowledged: handed over again, with the same ids");
     assert_eq!(cursor(&rig).as_deref(), Some("c"));
+}
+
+#[test]
+fn a_reload_leaves_a_poll_in_flight_alone() {
+    let mut rig = Rig::serving(params());
+    rig.answer(CallKind::Poll, Err(failure(FailureKind::Forbidden)));
+    while !rig.kinds().contains(&CallKind::Poll) {
+        pass(&mut rig, Duration::from_secs(1));
+    }
+    // The refusal still counts while the next try is under way.
+    rig.event(Event::Command(Command::Reloaded));
+    rig.call(CallKind::Poll);
+}
+
+#[test]
+fn a_reload_cuts_the_wait_after_a_refusal_short() {
+    let mut rig = Rig::serving(params());
+    rig.answer(CallKind::Poll, Err(failure(FailureKind::Forbidden)));
+    assert!(!rig.kinds().contains(&CallKind::Poll));
+    rig.event(Event::Command(Command::Reloaded));
+    rig.call(CallKind::Poll);
 }

@@ -105,6 +105,22 @@ fn a_failed_post_is_retried_once_inside_its_cadence() {
 }
 
 #[test]
+fn the_first_post_of_all_is_not_repeated_at_once() {
+    for seed in 0..50 {
+        let mut rig = Rig::seeded(params(), seed);
+        rig.log_in();
+        rig.attach();
+        let failed = rig.now;
+        rig.answer(CallKind::PostHealth, Err(failure(FailureKind::Unreachable)));
+        assert!(!rig.kinds().contains(&CallKind::PostHealth), "seed {seed}: again in the same moment");
+        while !rig.kinds().contains(&CallKind::PostHealth) && rig.now - failed < Duration::from_secs(11) {
+            rig.pass(Duration::from_millis(10));
+        }
+        assert!(rig.now - failed >= Duration::from_millis(2_490), "seed {seed}: {:?}", rig.now - failed);
+    }
+}
+
+#[test]
 fn a_lasting_outage_gets_no_more_posts_than_peace() {
     let mut rig = Rig::serving(params());
     let sent = posts(&mut rig, 600, |_| Some(Err(failure(FailureKind::Unreachable))));

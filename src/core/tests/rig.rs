@@ -144,9 +144,17 @@ impl Rig {
         Self::restarted(params, Durable::default())
     }
 
+    pub(super) fn seeded(params: Params, seed: u64) -> Self {
+        Self::born(params, Durable::default(), seed)
+    }
+
     pub(super) fn restarted(params: Params, durable: Durable) -> Self {
+        Self::born(params, durable, 7)
+    }
+
+    fn born(params: Params, durable: Durable, seed: u64) -> Self {
         let now = crate::clock::now();
-        let birth = Birth { durable, fresh_id: instance_id(), seed: 7, wall: wall() };
+        let birth = Birth { durable, fresh_id: instance_id(), seed, wall: wall() };
         let mut rig = Self {
             agent: Agent::new(params, birth, now),
             now,
