@@ -18,7 +18,9 @@ const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 async fn all_serving(bench: &Bench) {
     for handle in bench.host.handles() {
-        handle.snapshots.clone().wait_for(|shown| shown.phase == Phase::Serving).await.unwrap();
+        let mut snapshots = handle.snapshots.clone();
+        let serving = snapshots.wait_for(|shown| shown.phase == Phase::Serving);
+        tokio::time::timeout(Duration::from_secs(600), serving).await.expect("ten minutes").unwrap();
     }
 }
 

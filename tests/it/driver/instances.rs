@@ -16,7 +16,7 @@ use rallyhere_agent::driver::instance::InstanceWorld;
 use rallyhere_agent::driver::{Inbox, Pulse, drive};
 use rallyhere_agent::ports::{AskError, InstanceHandle};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 
 use super::fake::{CADENCE, FakeBackend, FakeLogin, FakeStore, Twist, instance, rejected, session};
 
@@ -81,11 +81,14 @@ async fn a_verdict_reaches_who_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_taken_back_is_dropped_at_once() {
     let mut bench = Bench::serving().await;
-    bench.until(|_| bench.backend.count(CallKind::Poll) == 1).await;
+    assert_eq!((bench.backend.count(CallKind::Poll), bench.backend.dropped(CallKind::Poll)), (1, 0));
+    bench.backend.twist(|call| (call.kind() == CallKind::Unregister).then_some(Twist::Never));
     bench.host.drain("a test");
+    bench.until(|shown| shown.phase == Phase::Closing).await;
+    yield_now().await;
+    assert_eq!(bench.backend.dropped(CallKind::Poll), 1, "with 25 s to go, and the loop still at work");
     let (name, outcome) = bench.host.ended().await.unwrap();
     assert_eq!((name.as_str(), outcome), ("one", Some(Outcome::Ended)));
-    assert_eq!(bench.backend.dropped(CallKind::Poll), 1, "with 25 s to go");
 }
 
 #[tokio::test(start_paused = true)]

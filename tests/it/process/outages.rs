@@ -81,6 +81,29 @@ async fn a_404_on_health_is_a_reason_to_look_and_no_more() {
     agent.stop().await;
 }
 
+/// A 404 on health makes it look, and the look meets something that says nothing about the session.
+async fn a_look_meets(fault: Fault) {
+    let stage = Stage::start().await;
+    let home = Home::new(&stage).alone();
+    let mut agent = home.start();
+    agent.until_phase("serving").await;
+    stage.until_status(SESSION, "joinable").await;
+    stage.inject(fault.on("read_session").times(1));
+    stage.inject(Fault::status(404).on("health").times(1));
+    stage.until("a look", |ledger| ledger.of("read_session").any(|read| read.fault.is_some())).await;
+    stage.until_beats(1).await;
+    assert_eq!(agent.status().await["phase"], "serving");
+    assert_eq!((stage.count("register"), stage.count("unregister")), (1, 0));
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn a_look_that_meets_an_outage_decides_nothing() {
+    let page_of_a_proxy =
+        Fault::Garbage { body: "<html>404</html>".to_owned(), code: 404, content_type: "text/html".to_owned() };
+    tokio::join!(a_look_meets(Fault::status(503)), a_look_meets(page_of_a_proxy), a_look_meets(Fault::Cut {}));
+}
+
 /// Asserts that a call stayed away for so long after its 429.
 #[track_caller]
 fn assert_patience(stage: &Stage, call: &str, seconds: u32) {

@@ -1,6 +1,6 @@
 //! Somebody else has the session: nothing is written any more, and the process says so with 76.
 
-use rallyhere_agent::simulator::{AllocationSpec, Options};
+use rallyhere_agent::simulator::{AllocationSpec, Fault, Options};
 use serde_json::json;
 
 use super::agent::Agent;
@@ -111,6 +111,33 @@ async fn an_agent_that_comes_second_leaves_the_first_alone() {
     assert_eq!(stage.instance(SESSION)["instance_id"], shown);
     assert_eq!((stage.count("register"), stage.count("unregister")), (1, 0));
     first.stop().await;
+}
+
+#[tokio::test]
+async fn a_registration_is_never_repeated_over_somebody_else() {
+    // The POST fails, and before it can be repeated the session has another host.
+    let stage = Stage::start().await;
+    stage.inject(Fault::status(503).on("register"));
+    let home = Home::new(&stage).alone();
+    let mut agent = home.start();
+    stage.until_count("register", 1).await;
+    stage.simulator.replace_instance(SESSION, Some("somebody-else")).unwrap();
+    stage.simulator.clear_faults();
+    assert_eq!(agent.exit_code().await, SUPERSEDED);
+    assert_eq!(stage.count("register"), 1);
+    assert_eq!(stage.instance(SESSION)["instance_id"], "somebody-else");
+}
+
+#[tokio::test]
+async fn a_registration_whose_answer_was_lost_is_found_and_not_repeated() {
+    let stage = Stage::start().await;
+    stage.inject(Fault::Cut {}.on("register").processed(true).times(1));
+    let home = Home::new(&stage).alone();
+    let mut agent = home.start();
+    stage.until_status(SESSION, "joinable").await;
+    agent.until_phase("serving").await;
+    assert_eq!(stage.count("register"), 1);
+    agent.stop().await;
 }
 
 #[tokio::test]
