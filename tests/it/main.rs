@@ -3,6 +3,7 @@
 
 mod config;
 mod driver;
+mod durability;
 mod http;
 mod local;
 mod process;

@@ -4,8 +4,8 @@
 //! [`agent::Agent`] is the running program. What every test must hold, they hold themselves when they go: no secret in
 //! anything that was said, no panic, no request that the contract refuses.
 
-mod agent;
-mod home;
+pub(crate) mod agent;
+pub(crate) mod home;
 mod life;
 mod login;
 mod operator;
@@ -13,7 +13,7 @@ mod outages;
 mod permissions;
 mod restart;
 mod secrets;
-mod socket;
-mod stage;
+pub(crate) mod socket;
+pub(crate) mod stage;
 mod stopping;
 mod superseded;

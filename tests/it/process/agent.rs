@@ -33,6 +33,11 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start(home: &Home, args: &[&str]) -> Self {
+        Self::start_under(home, &[], args)
+    }
+
+    /// Behind the words of a program that becomes it, such as `strace -D`.
+    pub(crate) fn start_under(home: &Home, words: &[&str], args: &[&str]) -> Self {
         let (mut from, into) = io::pipe().unwrap();
         let said: Arc<Mutex<Vec<u8>>> = Arc::default();
         let kept = Arc::clone(&said);
@@ -42,7 +47,7 @@ impl Agent {
                 kept.lock().unwrap().extend_from_slice(&chunk[..count]);
             }
         });
-        let mut agent = Self::spawn(home, args, into.try_clone().unwrap().into(), into.into());
+        let mut agent = Self::spawn_under(home, words, args, into.try_clone().unwrap().into(), into.into());
         agent.said = said;
         agent.reader = Some(reader);
         agent
@@ -50,8 +55,13 @@ impl Agent {
 
     /// With other places for standard output and standard error, which nobody reads here.
     pub(crate) fn spawn(home: &Home, args: &[&str], out: Stdio, err: Stdio) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rallyhere-agent"));
-        command.args(args).env_clear().envs(&home.env).current_dir(home.path("home"));
+        Self::spawn_under(home, &[], args, out, err)
+    }
+
+    fn spawn_under(home: &Home, words: &[&str], args: &[&str], out: Stdio, err: Stdio) -> Self {
+        let line = [words, &[env!("CARGO_BIN_EXE_rallyhere-agent")], args].concat();
+        let mut command = Command::new(line[0]);
+        command.args(&line[1..]).env_clear().envs(&home.env).current_dir(home.path("home"));
         command.stdin(Stdio::null()).stdout(out).stderr(err).kill_on_drop(true);
         let child = command.spawn().unwrap();
         drop(command);
@@ -116,6 +126,21 @@ impl Agent {
 
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until the program before it has become it.
+    pub(crate) async fn until_itself(&self) {
+        let name = format!("/proc/{}/comm", self.pid());
+        until("the agent itself", async || {
+            let became = fs::read_to_string(&name).is_ok_and(|name| name.trim() == "rallyhere-agent");
+            became.then_some(())
+        })
+        .await;
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
     }
 
     fn read_to_the_end(&mut self) {

@@ -146,10 +146,15 @@ impl Home {
 
     /// Starts `run`.
     pub(crate) fn start(&self) -> Agent {
+        self.start_under(&[])
+    }
+
+    /// Starts `run` behind the words of a program that becomes it.
+    pub(crate) fn start_under(&self, words: &[&str]) -> Agent {
         let config = self.config();
         let mut args = vec!["run", "--config", path_text(&config)];
         args.extend(self.args.iter().map(String::as_str));
-        self.start_with(&args)
+        Agent::start_under(self, words, &args)
     }
 
     /// Starts any command.
