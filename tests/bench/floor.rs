@@ -1,0 +1,90 @@
+//! The floor of the benchmarks: the smallest program that does the agent's HTTP work with the same crates.
+//!
+//! One long poll, one health post a cadence, and what the poll brings goes to the game on a Unix socket, a page a line. What
+//! it leaves out is what makes an agent: the login, the state on disk, retries, limits, the local API, the log.
+//!
+//! `floor URL SESSION INSTANCE CADENCE_SECONDS CA_FILE SOCKET`; the token is in the environment variable `FLOOR_TOKEN`. An
+//! empty CA_FILE: plain HTTP. An empty SOCKET: no game.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, Url};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixListener;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let mut next = || arguments.next().ok_or("too few arguments");
+    let (url, session, instance) = (Url::parse(&next()?)?, next()?, next()?);
+    let (cadence, ca, socket) = (next()?.parse()?, next()?, next()?);
+    let backend = Backend { client: client(&ca)?, url, token: std::env::var("FLOOR_TOKEN")?, session, instance };
+    tokio::try_join!(backend.post(Duration::from_secs(cadence)), backend.poll(&socket))?;
+    Ok(())
+}
+
+/// Trusts what the agent trusts: nobody over plain HTTP, else the machine's roots and the file.
+fn client(ca: &str) -> Result<Client, Box<dyn Error>> {
+    let mut roots = RootCertStore::empty();
+    if !ca.is_empty() {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        for certificate in CertificateDer::pem_file_iter(ca)? {
+            roots.add(certificate?)?;
+        }
+    }
+    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Client::builder().tls_backend_preconfigured(tls).http1_only().no_proxy().build()?)
+}
+
+struct Backend {
+    client: Client,
+    url: Url,
+    token: String,
+    session: String,
+    instance: String,
+}
+
+impl Backend {
+    async fn post(&self, cadence: Duration) -> Result<(), Box<dyn Error>> {
+        let url = self.url.join(&format!("/session/v1/session/{}/instance/health", self.session))?;
+        let body = format!(r#"{{"instance_health":"healthy","instance_id":"{}"}}"#, self.instance);
+        let mut slots = tokio::time::interval(cadence);
+        loop {
+            slots.tick().await;
+            let post = self.client.post(url.clone()).bearer_auth(&self.token);
+            let post = post.header("content-type", "application/json").body(body.clone());
+            post.send().await?.error_for_status()?.bytes().await?;
+        }
+    }
+
+    async fn poll(&self, socket: &str) -> Result<(), Box<dyn Error>> {
+        let mut game = match socket {
+            "" => None,
+            path => Some(UnixListener::bind(path)?.accept().await?.0),
+        };
+        let stream = format!("/notification/v1/instance/{}/stream/notification/lp", self.instance);
+        let mut url = self.url.join(&stream)?;
+        let fixed = [("max_page_size", "100"), ("offset_reset_strategy", "earliest"), ("deadline", "25")];
+        url.query_pairs_mut().extend_pairs(fixed);
+        loop {
+            let answer = self.client.get(url.clone()).bearer_auth(&self.token).send().await?.error_for_status()?;
+            let page = answer.bytes().await?;
+            let read: Value = serde_json::from_slice(&page)?;
+            let Some(last) = read["notifications"].as_array().and_then(|list| list.last()) else { continue };
+            if let Some(game) = &mut game {
+                game.write_all(&[&page, b"\n".as_slice()].concat()).await?;
+            }
+            let id = last["notification_id"].as_str().unwrap_or_default();
+            url.query_pairs_mut().clear().extend_pairs(fixed).append_pair("exclude_before", id);
+        }
+    }
+}
