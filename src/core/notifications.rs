@@ -85,7 +85,10 @@ impl Notifications {
     pub(super) fn reloaded(&mut self) {
         if self.refused.failures() > 0 {
             self.refused.reset();
-            self.state = State::Idle;
+            // A poll that is on its way again, or a page on its way to the disk, is not to be forgotten.
+            if matches!(self.state, State::Waiting { .. } | State::Unsupported { .. }) {
+                self.state = State::Idle;
+            }
         }
     }
 

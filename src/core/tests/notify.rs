@@ -7,7 +7,7 @@ use super::rig::*;
 use crate::core::Machine as _;
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind, Page};
 use crate::core::durable::{Durable, Record};
-use crate::core::event::{Denied, Granted, Request, StoreFault};
+use crate::core::event::{Command, Denied, Event, Granted, Request, StoreFault};
 use crate::core::ids::{Etag, NotificationId};
 use crate::core::instance::Notification;
 use crate::core::params::Params;
@@ -193,6 +193,19 @@ fn a_backend_without_the_call_is_unsupported_and_health_goes_on() {
     pass(&mut rig, Duration::from_secs(60));
     assert!(rig.agent.snapshot().counters.health_sent >= before + 5);
     assert!(!rig.kinds().contains(&CallKind::Poll));
+}
+
+#[test]
+fn a_reload_does_not_begin_a_second_poll() {
+    let mut rig = Rig::serving(params());
+    rig.answer(CallKind::Poll, Err(failure(FailureKind::Forbidden)));
+    // Refused, and on its way again.
+    while !rig.kinds().contains(&CallKind::Poll) {
+        rig.pass_quietly(Duration::from_secs(1), false);
+    }
+    rig.event(Event::Command(Command::Reloaded));
+    rig.answer(CallKind::Poll, page(&["a"]));
+    assert_eq!(inbox(&rig), ["a"]);
 }
 
 #[test]
