@@ -4,7 +4,7 @@
 //! registers, says what the backend should show, and takes the instance down. **Architecture invariant:** it is the only one
 //! that changes the phase.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::backoff::{Policy, Retry};
 use super::call::{Answer, Call, CallKind, Failure, FailureKind, InstanceUpdate, Registration};
@@ -50,6 +50,8 @@ pub(super) struct Lifecycle {
     standing: Option<Standing>,
     /// The record of who we are is on its way to the disk.
     identity: Option<Ticket>,
+    /// The record that we close it is on its way to the disk, and how long `closed` waits for that.
+    closed: Option<(Ticket, Instant)>,
     register: Option<CallId>,
     retry: Retry,
     refused: Retry,
@@ -73,6 +75,7 @@ impl Lifecycle {
             fresh_id,
             standing: None,
             identity: None,
+            closed: None,
             register: None,
             retry: Retry::new(FAILED),
             refused: Retry::new(REFUSED),
@@ -205,6 +208,7 @@ impl Lifecycle {
     /// The store has finished with a batch.
     pub(super) fn handle_stored(&mut self, ticket: &Ticket) {
         self.identity.take_if(|wanted| wanted == ticket);
+        self.closed.take_if(|(wanted, _)| wanted == ticket);
     }
 
     /// Does what is due in this phase; gives the trigger of the next one, with its reason in words.
@@ -426,13 +430,13 @@ impl Lifecycle {
                 }
             }
             Phase::Draining => {
-                common.remember(vec![Record::Closed]);
+                self.close_durably(common);
                 regions.drain.begin(common.now, common.params.drain_timeout);
             }
             Phase::Closing => {
                 let hosted = self.attached || self.doubtful || common.durable.attached || self.register.is_some();
                 if hosted && !common.durable.closed {
-                    common.remember(vec![Record::Closed]);
+                    self.close_durably(common);
                 }
                 regions.drain.close(common.now);
             }
@@ -452,6 +456,13 @@ impl Lifecycle {
         regions.publisher.wish(self.wish(common));
     }
 
+    /// On disk before the backend hears of it: an agent that is killed in between would take its own `closed` for somebody
+    /// else's. But a disk that does not answer keeps nobody from ending.
+    fn close_durably(&mut self, common: &mut Common) {
+        let ticket = common.remember(vec![Record::Closed]);
+        self.closed = Some((ticket, common.now + CLOSED_PATIENCE));
+    }
+
     /// What the backend should show.
     pub(super) fn wish(&self, common: &Common) -> Option<InstanceUpdate> {
         let join_status = match common.phase {
@@ -460,6 +471,9 @@ impl Lifecycle {
             Phase::Loading => JoinStatus::Pending,
             Phase::Serving if common.durable.said.joinable == Some(false) => JoinStatus::Pending,
             Phase::Serving => JoinStatus::Joinable,
+            Phase::Draining | Phase::Closing if self.closed.as_ref().is_some_and(|(_, until)| common.now < *until) => {
+                return None;
+            }
             Phase::Draining | Phase::Closing if self.attached && !self.take_down.is_gone() => JoinStatus::Closed,
             Phase::Resolving
             | Phase::Registering
@@ -486,7 +500,8 @@ impl Lifecycle {
             && common.may_send();
         let registering = registering
             .then(|| [self.retry.until(), self.refused.until()].into_iter().flatten().max().unwrap_or(common.now));
-        earliest([registering, self.take_down.poll_timeout(common)])
+        let closed = self.closed.as_ref().map(|(_, until)| *until).filter(|until| *until > common.now);
+        earliest([registering, closed, self.take_down.poll_timeout(common)])
     }
 }
 
@@ -500,6 +515,8 @@ fn place(common: &Common) -> Record {
     Record::Identity { session, instance: None, allocation: common.params.target.allocation().cloned() }
 }
 
+/// How long `closed` waits for the disk.
+const CLOSED_PATIENCE: Duration = Duration::from_secs(1);
 /// The longest that taking down may wait between two tries.
 const TAKE_DOWN: Policy = Policy::millis(250, 1000);
 const _: () = assert!(CALL_LIMIT.as_secs() < 9, "a hung call must leave time to close");

@@ -414,6 +414,31 @@ fn a_restart_after_closing_only_takes_down_what_is_left() {
 }
 
 #[test]
+fn closed_is_on_disk_before_the_backend_hears_of_it() {
+    for params in [params(), allocated()] {
+        let mut rig = Rig::serving(params);
+        rig.store = None;
+        rig.event(Event::Command(Command::Drain { reason: "SIGTERM".to_owned() }));
+        rig.pass(Duration::from_millis(900));
+        assert!(!rig.kinds().contains(&CallKind::Update));
+        assert!(rig.records.contains(&Record::Closed));
+        rig.stored(Ok(()));
+        let Call::Update { update, .. } = rig.call(CallKind::Update).clone() else { unreachable!() };
+        assert_eq!(update.join_status, JoinStatus::Closed);
+    }
+}
+
+#[test]
+fn a_disk_that_does_not_answer_keeps_nobody_from_closing() {
+    let mut rig = Rig::serving(allocated());
+    rig.store = None;
+    rig.event(Event::Command(Command::Drain { reason: "SIGTERM".to_owned() }));
+    rig.pass(Duration::from_millis(1100));
+    let Call::Update { update, .. } = rig.call(CallKind::Update).clone() else { unreachable!() };
+    assert_eq!(update.join_status, JoinStatus::Closed);
+}
+
+#[test]
 fn superseded_is_final_across_a_restart() {
     let params = allocated();
     let durable = Durable { superseded: true, ..remembered(&params, true) };

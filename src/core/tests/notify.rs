@@ -196,6 +196,19 @@ fn a_backend_without_the_call_is_unsupported_and_health_goes_on() {
 }
 
 #[test]
+fn a_reload_does_not_begin_a_second_poll() {
+    let mut rig = Rig::serving(params());
+    rig.answer(CallKind::Poll, Err(failure(FailureKind::Forbidden)));
+    // Refused, and on its way again.
+    while !rig.kinds().contains(&CallKind::Poll) {
+        rig.pass_quietly(Duration::from_secs(1), false);
+    }
+    rig.event(Event::Command(Command::Reloaded));
+    rig.answer(CallKind::Poll, page(&["a"]));
+    assert_eq!(inbox(&rig), ["a"]);
+}
+
+#[test]
 fn an_expired_token_in_the_middle_of_a_poll_polls_again_with_the_new_one() {
     let mut rig = Rig::serving(params());
     rig.answer(CallKind::Poll, Err(failure(FailureKind::Unauthorised)));
