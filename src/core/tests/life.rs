@@ -445,3 +445,19 @@ fn before_an_unfenced_write_the_session_is_looked_at_again() {
     rig.answer(CallKind::ReadSession, Ok(session_tagged(Some(foreign_info()), "\"e2\"")));
     assert_eq!(rig.exit, Some(Outcome::Superseded));
 }
+
+#[test]
+fn an_instance_that_we_never_spoke_for_is_not_ours_to_close() {
+    let mut rig = Rig::new(allocated());
+    rig.store = None;
+    rig.request(Request::Fubar { error: "crash".to_owned(), key: None });
+    rig.log_in();
+    rig.event(drain());
+    assert_eq!(rig.phase(), Phase::Closing, "a report is on its way to the disk");
+    rig.answer(CallKind::FindSession, Ok(session(Some(allocated_info(JoinStatus::Allocated)))));
+    // The rig says no to a deadline that stays where it is.
+    rig.pass(Duration::from_secs(1));
+    rig.stored(Ok(()));
+    assert_eq!(rig.exit, Some(Outcome::Ended));
+    assert!(rig.kinds().is_empty());
+}
