@@ -16,7 +16,7 @@ use super::ids::{CallId, InstanceId, Ticket};
 use super::instance::{InstanceInfo, JoinStatus};
 use super::outbox::Outbox;
 use super::phase::{Phase, Trigger};
-use super::publisher::{Published, Publisher};
+use super::publisher::{Published, Publisher, SIGHTING_LIFETIME};
 use super::session::{SessionReader, Sighting, missing};
 use super::timers::earliest;
 
@@ -52,8 +52,8 @@ pub(super) struct Lifecycle {
     register: Option<CallId>,
     retry: Retry,
     refused: Retry,
-    /// The newest sighting showed no instance: a POST may go.
-    free: bool,
+    /// When the newest sighting came, if it showed no instance: a POST may go while that is young.
+    free: Option<Instant>,
     /// A look was asked for before the next POST.
     looking: bool,
     /// A POST may have been carried out although we have no answer.
@@ -75,7 +75,7 @@ impl Lifecycle {
             register: None,
             retry: Retry::new(FAILED),
             refused: Retry::new(REFUSED),
-            free: false,
+            free: None,
             looking: false,
             doubtful: false,
             attached: false,
@@ -172,10 +172,8 @@ impl Lifecycle {
 
     fn not_registered(&mut self, common: &mut Common, failure: &Failure) {
         match failure.kind {
-            FailureKind::Unauthorised | FailureKind::NoToken => {
-                self.free = true;
-                return;
-            }
+            // Not carried out. It may go again with another token, after another look: the session was not held for us.
+            FailureKind::Unauthorised | FailureKind::NoToken => return,
             FailureKind::Forbidden | FailureKind::Rejected | FailureKind::Unsupported => {
                 let wait = self.refused.failed(common.now, &mut common.rng, failure.retry_after);
                 common.call_failed(CallKind::Register, failure, Some(wait));
@@ -309,12 +307,13 @@ impl Lifecycle {
             Some(Standing::SessionGone) if common.durable.attached => {
                 return Some((Trigger::Fenced, "the session is gone".to_owned()));
             }
-            Some(Standing::Free) => self.free = !allocated,
+            Some(Standing::Free) => self.free = (!allocated).then_some(common.now),
             Some(Standing::NotBound | Standing::SessionGone) | None => {}
         }
         let patient = self.retry.is_ready(common.now) && self.refused.is_ready(common.now);
         if !allocated && self.register.is_none() && patient && common.may_send() {
-            if self.free {
+            // A POST has no fence either: it goes on a young look, not on one from before a long login.
+            if self.free.is_some_and(|seen| common.now.saturating_duration_since(seen) <= SIGHTING_LIFETIME) {
                 self.post(common);
             } else if !self.looking {
                 self.looking = true;
@@ -328,7 +327,7 @@ impl Lifecycle {
         let (Some(session), Some(instance_id)) = (common.session_id().cloned(), common.instance_id().cloned()) else {
             return;
         };
-        self.free = false;
+        self.free = None;
         let registration = Registration {
             instance_id,
             host_type: common.params.host_type.clone(),
@@ -356,7 +355,7 @@ impl Lifecycle {
                 return Some((Trigger::Fenced, "the session has lost our allocation".to_owned()));
             }
             Some(Standing::Free) => {
-                self.free = true;
+                self.free = Some(common.now);
                 self.attached = false;
                 regions.publisher.forget();
                 return Some((Trigger::Vanished, "the session has lost our instance; nobody else has it".to_owned()));
