@@ -203,6 +203,8 @@ pub struct Auth {
     futile: Retry,
     detail: Option<String>,
     attempts: u64,
+    /// Until when the first login of this process waits, if it was restarted again and again.
+    restraint: Option<Instant>,
     stopped: bool,
 }
 
@@ -223,6 +225,7 @@ impl Auth {
             futile: Retry::new(FAILED),
             detail: None,
             attempts: 0,
+            restraint: Some(now + past.restraint()),
             stopped: false,
         };
         if let Some(kept) = &past.token {
@@ -234,14 +237,18 @@ impl Auth {
                 token.fresh_until = now;
             }
         } else {
-            let wait = past.restraint();
-            if !wait.is_zero() {
-                auth.due = Some(now + wait + RESTART_JITTER.mul_f64(auth.rng.f64()));
-                auth.detail = Some("the agent was restarted again and again; the next login waits a little".to_owned());
-            }
+            auth.restrained(now);
         }
         auth.handle_timeout(now);
         auth
+    }
+
+    /// Makes the first login of a process in a crash loop wait; says whether it does.
+    fn restrained(&mut self, now: Instant) -> bool {
+        let Some(until) = self.restraint.take().filter(|until| *until > now) else { return false };
+        self.due = Some(until + RESTART_JITTER.mul_f64(self.rng.f64()));
+        self.detail = Some("the agent was restarted again and again; the next login waits a little".to_owned());
+        true
     }
 
     fn login(&mut self, login: Login) {
@@ -311,7 +318,7 @@ impl Auth {
             self.due = Some(now + wait);
             self.detail =
                 Some("the backend rejects tokens that it has just given; is a clock of its hosts wrong?".to_owned());
-        } else {
+        } else if !self.restrained(now) {
             self.futile.reset();
             self.login(if token.can_refresh { Login::Refresh } else { Login::Fresh });
         }

@@ -406,7 +406,7 @@ impl Lifecycle {
     }
 
     fn drain(&mut self, common: &mut Common, regions: &mut Regions<'_>) -> Option<(Trigger, String)> {
-        if let Some(fenced) = self.sighted_while_ending() {
+        if let Some(fenced) = self.sighted_while_ending(common) {
             return Some(fenced);
         }
         let drained = regions.drain.is_drained(common.now, regions.game.client_seen)?;
@@ -414,13 +414,15 @@ impl Lifecycle {
     }
 
     /// While we are ending, a missing instance or session is what we wanted.
-    fn sighted_while_ending(&mut self) -> Option<(Trigger, String)> {
+    fn sighted_while_ending(&mut self, common: &Common) -> Option<(Trigger, String)> {
         match self.standing.take()? {
             Standing::Foreign(why) => Some((Trigger::Fenced, why)),
             Standing::Free | Standing::NotBound | Standing::SessionGone => {
                 self.take_down.gone();
                 None
             }
+            // Stopped before we had said a word: it is not for us to close.
+            Standing::Ours { .. } if common.session_id().is_none() => None,
             Standing::Ours { status } => {
                 self.attached = true;
                 self.doubtful = false;
@@ -431,7 +433,7 @@ impl Lifecycle {
     }
 
     fn close(&mut self, common: &mut Common, regions: &mut Regions<'_>) -> Option<(Trigger, String)> {
-        if let Some(fenced) = self.sighted_while_ending() {
+        if let Some(fenced) = self.sighted_while_ending(common) {
             return Some(fenced);
         }
         if regions.drain.is_closing_over(common.now) {

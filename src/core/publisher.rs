@@ -87,8 +87,12 @@ impl Publisher {
     }
 
     fn is_confirmed(common: &Common) -> bool {
-        common.allocation_id().is_some()
-            || common.confirmed.is_some_and(|at| common.now.saturating_duration_since(at) <= SIGHTING_LIFETIME)
+        common.allocation_id().is_some() || Self::is_young(common)
+    }
+
+    /// Whether the backend has shown us as the host a short while ago.
+    pub(super) fn is_young(common: &Common) -> bool {
+        common.confirmed.is_some_and(|at| common.now.saturating_duration_since(at) <= SIGHTING_LIFETIME)
     }
 
     fn is_due(&self, common: &Common) -> bool {

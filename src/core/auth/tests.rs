@@ -245,3 +245,17 @@ fn an_ordinary_restart_logs_in_at_once() {
     let past = Past { attempts: vec![Duration::from_secs(3600), Duration::from_secs(5)], token: None };
     assert!(login(&mut Auth::new(3, &past, crate::clock::now())).is_some());
 }
+
+#[test]
+fn a_kept_token_that_is_refused_does_not_get_around_the_restraint() {
+    let now = crate::clock::now();
+    let kept = LoggedIn { lifetime: None, can_refresh: false };
+    let attempts = vec![Duration::from_secs(3), Duration::from_secs(2), Duration::from_secs(1)];
+    let mut auth = Auth::new(3, &Past { attempts, token: Some(kept) }, now);
+    auth.handle_event(AuthEvent::Rejected(Generation(1)), now);
+    assert!(login(&mut auth).is_none());
+    assert!(auth.snapshot().detail.unwrap().contains("again and again"));
+    let mut now = now;
+    later(&mut auth, &mut now);
+    assert!(login(&mut auth).is_some());
+}

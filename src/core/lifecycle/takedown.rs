@@ -78,6 +78,11 @@ impl TakeDown {
             }
             // The reports name this instance: they go first.
             Step::Look if flushed => self.look(common, reader),
+            // What was seen may have changed hands since: waiting for a token takes longer than a look keeps.
+            Step::Seen if !Publisher::is_young(common) => {
+                self.step = Step::Look;
+                return self.advance(common, reader, publisher, attached, flushed);
+            }
             Step::Seen if self.retry.is_ready(common.now) && common.may_send() => {
                 if let Some(session) = common.session_id().cloned() {
                     let id = common.send(Region::Lifecycle, Call::Unregister { session }, CALL_LIMIT);

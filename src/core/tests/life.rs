@@ -547,3 +547,64 @@ fn before_an_unfenced_write_the_session_is_looked_at_again() {
     rig.answer(CallKind::ReadSession, Ok(session_tagged(Some(foreign_info()), "\"e2\"")));
     assert_eq!(rig.exit, Some(Outcome::Superseded));
 }
+
+/// The login is lost: nothing can be sent until the next one.
+fn log_out(rig: &mut Rig) {
+    rig.event(Event::Auth(Default::default()));
+}
+
+#[test]
+fn a_registration_that_had_to_wait_for_a_login_looks_again_first() {
+    let mut rig = Rig::new(params());
+    rig.log_in();
+    log_out(&mut rig);
+    rig.answer(CallKind::ReadSession, Ok(session(None)));
+    rig.pass(Duration::from_secs(30));
+    rig.log_in();
+    assert_eq!(rig.kinds(), [CallKind::ReadSession], "half a minute ago it was free; a POST has no fence");
+    rig.answer(CallKind::ReadSession, Ok(session_tagged(Some(foreign_info()), "\"e2\"")));
+    assert_eq!(rig.exit, Some(Outcome::Superseded));
+}
+
+#[test]
+fn a_registration_whose_token_was_refused_looks_again_first() {
+    let mut rig = Rig::new(params());
+    rig.log_in();
+    rig.answer(CallKind::ReadSession, Ok(session(None)));
+    rig.answer(CallKind::Register, Err(failure(FailureKind::Unauthorised)));
+    rig.pass(Duration::from_secs(30));
+    rig.log_in();
+    assert_eq!(rig.kinds(), [CallKind::ReadSession]);
+    rig.answer(CallKind::ReadSession, Ok(session_tagged(None, "\"e2\"")));
+    assert_eq!(rig.kinds(), [CallKind::Register]);
+}
+
+#[test]
+fn a_delete_that_had_to_wait_for_a_login_looks_again_first() {
+    let mut rig = Rig::loading(params());
+    rig.event(drain());
+    rig.answer(CallKind::Update, Ok(instance(info(JoinStatus::Closed))));
+    log_out(&mut rig);
+    rig.answer(CallKind::ReadSession, Ok(session_tagged(Some(info(JoinStatus::Closed)), "\"e9\"")));
+    rig.pass(Duration::from_secs(6));
+    rig.log_in();
+    assert_eq!(rig.kinds(), [CallKind::ReadSession], "six seconds ago it was ours; a DELETE has no fence");
+    rig.answer(CallKind::ReadSession, Ok(session_tagged(Some(foreign_info()), "\"e10\"")));
+    assert_eq!(rig.exit, Some(Outcome::Superseded));
+}
+
+#[test]
+fn an_instance_that_we_never_spoke_for_is_not_ours_to_close() {
+    let mut rig = Rig::new(allocated());
+    rig.store = None;
+    rig.request(Request::Fubar { error: "crash".to_owned(), key: None });
+    rig.log_in();
+    rig.event(drain());
+    assert_eq!(rig.phase(), Phase::Closing, "a report is on its way to the disk");
+    rig.answer(CallKind::FindSession, Ok(session(Some(allocated_info(JoinStatus::Allocated)))));
+    // The rig says no to a deadline that stays where it is.
+    rig.pass(Duration::from_secs(1));
+    rig.stored(Ok(()));
+    assert_eq!(rig.exit, Some(Outcome::Ended));
+    assert!(rig.kinds().is_empty());
+}
