@@ -87,6 +87,12 @@ impl Agent {
         agent
     }
 
+    /// Fixes the dice, so that the checker's states do not differ by how often they were thrown.
+    #[cfg(test)]
+    pub(super) fn reseed(&mut self, seed: u64) {
+        self.common.rng.seed(seed);
+    }
+
     fn answered(&mut self, id: &CallId, result: Result<Answer, Failure>) {
         let Some((region, kind)) = self.common.answered(id) else { return };
         self.permission(kind, &result);

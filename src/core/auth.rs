@@ -251,6 +251,12 @@ impl Auth {
         true
     }
 
+    /// Fixes the dice, so that the checker's states do not differ by how often they were thrown.
+    #[cfg(test)]
+    pub(super) fn reseed(&mut self, seed: u64) {
+        self.rng.seed(seed);
+    }
+
     fn login(&mut self, login: Login) {
         let id = self.ids.call();
         self.newest = Generation(self.newest.0 + 1);
