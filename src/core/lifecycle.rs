@@ -4,7 +4,7 @@
 //! registers, says what the backend should show, and takes the instance down. **Architecture invariant:** it is the only one
 //! that changes the phase.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::backoff::{Policy, Retry};
 use super::call::{Answer, Call, CallKind, Failure, FailureKind, InstanceUpdate, Registration};
@@ -29,6 +29,9 @@ use takedown::TakeDown;
 
 /// Between two tries to register.
 const FAILED: Policy = Policy::secs(2, 60);
+/// A POST goes out no later than this after the look that showed the session to be free, and what it did is looked at no sooner
+/// than this after its answer: then whoever else looked before it has written too, and both see who was last.
+const SETTLING: Duration = Duration::from_millis(250);
 /// The backend refused the registration itself.
 const REFUSED: Policy = Policy::secs(60, 900);
 
@@ -53,8 +56,10 @@ pub(super) struct Lifecycle {
     register: Option<CallId>,
     retry: Retry,
     refused: Retry,
-    /// The newest sighting showed no instance: a POST may go.
-    free: bool,
+    /// When the newest sighting showed no instance: a POST may go, while that is young.
+    free: Option<Instant>,
+    /// It was taken; only a look that began after this says who has the session.
+    settled: Option<Instant>,
     /// A look was asked for before the next POST.
     looking: bool,
     /// A POST may have been carried out although we have no answer.
@@ -76,7 +81,8 @@ impl Lifecycle {
             register: None,
             retry: Retry::new(FAILED),
             refused: Retry::new(REFUSED),
-            free: false,
+            free: None,
+            settled: None,
             looking: false,
             doubtful: false,
             attached: false,
@@ -154,7 +160,7 @@ impl Lifecycle {
                     version: None,
                     custom_data: Game::custom_data(common),
                 });
-                self.shown(common, &info);
+                self.registered(common, &info);
             }
             Ok(
                 Answer::Session { .. }
@@ -171,10 +177,20 @@ impl Lifecycle {
         }
     }
 
+    /// The backend took the registration. It carries no fence: somebody who had looked before we wrote may write over it, and we
+    /// over him. So nothing else is written before a look, some time after the answer, has shown whose the session is.
+    fn registered(&mut self, common: &mut Common, info: &InstanceInfo) {
+        common.written = Some(common.now);
+        self.fence = standing::foreign(common, info);
+        self.doubtful = true;
+        self.settled = Some(common.now + SETTLING);
+    }
+
     fn not_registered(&mut self, common: &mut Common, failure: &Failure) {
         match failure.kind {
             FailureKind::Unauthorised | FailureKind::NoToken => {
-                self.free = true;
+                // Who knows how long the login takes: another look comes before the next POST.
+                self.looking = false;
                 return;
             }
             FailureKind::Forbidden | FailureKind::Rejected | FailureKind::Unsupported => {
@@ -288,6 +304,8 @@ impl Lifecycle {
         }
         match self.standing.take() {
             Some(Standing::Foreign(why)) => return Some((Trigger::Fenced, why)),
+            // Somebody may still write over it.
+            Some(Standing::Ours { .. }) if self.settled > regions.reader.begun() => {}
             Some(Standing::Ours { status }) => match status {
                 JoinStatus::Closed => {
                     return Some((Trigger::Fenced, "somebody else closed the instance".to_owned()));
@@ -310,12 +328,18 @@ impl Lifecycle {
             Some(Standing::SessionGone) if common.durable.attached => {
                 return Some((Trigger::Fenced, "the session is gone".to_owned()));
             }
-            Some(Standing::Free) => self.free = !allocated,
+            Some(Standing::Free) => {
+                let seen = common.session.as_ref().map(|view| view.seen);
+                self.free = seen.filter(|_| !allocated);
+            }
             Some(Standing::NotBound | Standing::SessionGone) | None => {}
         }
-        let patient = self.retry.is_ready(common.now) && self.refused.is_ready(common.now);
+        let settled = self.settled.is_none_or(|at| at <= common.now);
+        let patient = settled && self.retry.is_ready(common.now) && self.refused.is_ready(common.now);
         if !allocated && self.register.is_none() && patient && common.may_send() {
-            if self.free {
+            // A disk that took its time over who we are, or a stopped process: by now somebody else may be there.
+            let young = |at: Instant| common.now.saturating_duration_since(at) < SETTLING;
+            if self.free.is_some_and(young) {
                 self.post(common);
             } else if !self.looking {
                 self.looking = true;
@@ -329,7 +353,8 @@ impl Lifecycle {
         let (Some(session), Some(instance_id)) = (common.session_id().cloned(), common.instance_id().cloned()) else {
             return;
         };
-        self.free = false;
+        self.free = None;
+        self.settled = None;
         let registration = Registration {
             instance_id,
             host_type: common.params.host_type.clone(),
@@ -357,7 +382,7 @@ impl Lifecycle {
                 return Some((Trigger::Fenced, "the session has lost our allocation".to_owned()));
             }
             Some(Standing::Free) => {
-                self.free = true;
+                self.free = Some(common.now);
                 self.attached = false;
                 regions.publisher.forget();
                 return Some((Trigger::Vanished, "the session has lost our instance; nobody else has it".to_owned()));
@@ -485,7 +510,8 @@ impl Lifecycle {
             && !self.looking
             && common.may_send();
         let registering = registering
-            .then(|| [self.retry.until(), self.refused.until()].into_iter().flatten().max().unwrap_or(common.now));
+            .then(|| [self.retry.until(), self.refused.until(), self.settled].into_iter().flatten().max())
+            .map(|at| at.unwrap_or(common.now));
         earliest([registering, self.take_down.poll_timeout(common)])
     }
 }

@@ -5,6 +5,7 @@
 
 mod kills;
 mod login;
+mod rivals;
 mod syscalls;
 mod tools;
 mod upgrade;

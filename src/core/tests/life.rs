@@ -56,7 +56,7 @@ fn a_self_registered_instance_posts_once_then_loads() {
     let Call::Register { registration, .. } = rig.call(CallKind::Register).clone() else { unreachable!() };
     assert_eq!(registration.instance_id, instance_id());
     assert_eq!(registration.host_type, "dedicated");
-    rig.answer(CallKind::Register, Ok(instance(info(JoinStatus::Pending))));
+    rig.registered();
     assert_eq!(rig.phase(), Phase::Loading);
     // Version and connection are news to the backend; health, its configuration and the poll begin at once.
     assert_eq!(rig.kinds(), [CallKind::Update, CallKind::HealthConfig, CallKind::PostHealth, CallKind::Poll]);
@@ -75,6 +75,32 @@ fn the_registration_waits_for_the_record_of_who_we_are() {
     assert!(rig.kinds().is_empty(), "a crash after the POST must find the id on disk");
     rig.stored(Ok(()));
     assert_eq!(rig.kinds(), [CallKind::Register]);
+}
+
+#[test]
+fn who_was_written_over_withdraws_before_it_writes_anything_else() {
+    let mut rig = Rig::new(Params { readiness: Readiness::Immediate, ..params() });
+    rig.log_in();
+    rig.answer(CallKind::ReadSession, Ok(session(None)));
+    // Both had looked before either wrote. The other's POST came after ours.
+    rig.answer(CallKind::Register, Ok(instance(info(JoinStatus::Pending))));
+    assert_eq!(rig.kinds(), [], "nothing is written on what may be somebody else's");
+    rig.settle(Ok(session(Some(foreign_info()))));
+    assert_eq!((rig.phase(), rig.exit), (Phase::Superseded, Some(Outcome::Superseded)));
+}
+
+#[test]
+fn a_look_that_is_too_old_is_no_leave_to_register() {
+    let mut rig = Rig::new(params());
+    rig.store = None;
+    rig.log_in();
+    rig.answer(CallKind::ReadSession, Ok(session(None)));
+    // The disk takes its time over who we are.
+    rig.pass(Duration::from_millis(300));
+    rig.stored(Ok(()));
+    assert_eq!(rig.kinds(), [CallKind::ReadSession]);
+    rig.answer(CallKind::ReadSession, Ok(session(Some(foreign_info()))));
+    assert_eq!(rig.phase(), Phase::Superseded);
 }
 
 #[test]
@@ -221,10 +247,7 @@ fn a_vanished_self_registered_instance_comes_back_under_the_same_id() {
     }
     rig.answer(CallKind::ReadSession, Ok(session_tagged(None, "\"e2\"")));
     assert_eq!(rig.phase(), Phase::Registering);
-    let Call::Register { registration, .. } = rig.answer(CallKind::Register, Ok(instance(info(JoinStatus::Pending))))
-    else {
-        unreachable!()
-    };
+    let Call::Register { registration, .. } = rig.registered() else { unreachable!() };
     assert_eq!(registration.instance_id, instance_id());
     assert_eq!(rig.phase(), Phase::Serving, "the game need not repeat itself");
     let Call::Update { update, .. } = rig.call(CallKind::Update).clone() else { unreachable!() };
@@ -283,7 +306,7 @@ fn sigterm_during_an_unanswered_registration_still_ends_in_closed() {
     rig.answer(CallKind::ReadSession, Ok(session(None)));
     rig.event(drain());
     assert_eq!(rig.phase(), Phase::Closing);
-    rig.answer(CallKind::Register, Ok(instance(info(JoinStatus::Pending))));
+    rig.registered();
     let Call::Update { update, .. } = rig.answer(CallKind::Update, Ok(instance(info(JoinStatus::Closed)))) else {
         unreachable!()
     };
@@ -361,7 +384,7 @@ fn immediate_readiness_needs_no_word_of_the_game() {
     let mut rig = Rig::new(Params { readiness: Readiness::Immediate, ..params() });
     rig.log_in();
     rig.answer(CallKind::ReadSession, Ok(session(None)));
-    rig.answer(CallKind::Register, Ok(instance(info(JoinStatus::Pending))));
+    rig.registered();
     assert_eq!(rig.phase(), Phase::Serving);
 }
 
@@ -483,7 +506,7 @@ fn an_old_look_does_not_outweigh_a_newer_write() {
     rig.pass(Duration::from_secs(1));
     rig.agent.handle_timeout(rig.now);
     rig.event(Event::Command(Command::Reloaded));
-    rig.answer(CallKind::Register, Ok(instance(info(JoinStatus::Pending))));
+    rig.registered();
     assert_eq!(rig.phase(), Phase::Loading);
 }
 

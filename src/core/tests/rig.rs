@@ -201,11 +201,24 @@ impl Rig {
             self.answer(CallKind::Update, Ok(instance(allocated_info(JoinStatus::Pending))));
         } else {
             self.answer(CallKind::ReadSession, Ok(session(None)));
-            self.answer(CallKind::Register, Ok(instance(info(JoinStatus::Pending))));
+            self.registered();
             // The version is news to the backend: a POST cannot carry it.
             self.answer(CallKind::Update, Ok(instance(info(JoinStatus::Pending))));
         }
         assert_eq!(self.phase(), Phase::Loading);
+    }
+
+    /// The look that follows a registration, some time later.
+    pub(super) fn settle(&mut self, shown: Result<Answer, Failure>) {
+        self.pass(Duration::from_millis(250));
+        self.answer(CallKind::ReadSession, shown);
+    }
+
+    /// The backend takes the registration, and the look after it shows us.
+    pub(super) fn registered(&mut self) -> Call {
+        let call = self.answer(CallKind::Register, Ok(instance(info(JoinStatus::Pending))));
+        self.settle(Ok(session(Some(info(JoinStatus::Pending)))));
+        call
     }
 
     pub(super) fn log_in(&mut self) {
