@@ -3,6 +3,7 @@
 //! [`witness::Witness`] is a game and a backend operator in one: it says things to the agent, remembers what it was promised, and
 //! compares that with the simulator's ledger. [`tools`] brings the trouble: `strace`, mount namespaces, signals.
 
+mod disk;
 mod kills;
 mod login;
 mod rivals;

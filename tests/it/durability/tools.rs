@@ -40,3 +40,16 @@ pub(super) fn strace() -> Option<String> {
     }
     Some(program.into_os_string().into_string().unwrap())
 }
+
+/// The words before a program that give it mounts of its own, if that is allowed here.
+pub(super) fn own_mounts() -> Option<Vec<String>> {
+    let (unshare, _mount, _nsenter) = (find("unshare")?, find("mount")?, find("nsenter")?);
+    let words = ["-m", "--propagation", "private"];
+    let probe = [&words[..], &["mount", "-t", "tmpfs", "none", "/tmp"]].concat();
+    if !works(&unshare, &probe) {
+        tell("no mounts of one's own here: nothing was proved");
+        return None;
+    }
+    let unshare = unshare.into_os_string().into_string().unwrap();
+    Some([unshare].into_iter().chain(words.map(str::to_owned)).collect())
+}
