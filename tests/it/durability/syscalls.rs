@@ -19,7 +19,7 @@ use crate::process::home::Home;
 use crate::process::stage::{SESSION, Stage, until};
 
 /// Those of the store and the token's file, and those of both ends of the network.
-const CALLS: [&str; 15] = [
+const CALLS: [&str; 14] = [
     "fdatasync",
     "fsync",
     "pwrite64",
@@ -27,7 +27,6 @@ const CALLS: [&str; 15] = [
     "writev",
     "recvfrom",
     "connect",
-    "accept4",
     "rename",
     "renameat",
     "ftruncate",

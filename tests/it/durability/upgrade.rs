@@ -1,7 +1,8 @@
 //! State directories of other versions: what today's agent wrote must be readable for ever, and what a newer one wrote must not hurt.
 //!
 //! `tests/data/state/v1` was written by the first release of schema 1. It is never to be written again: a new schema gets a
-//! directory of its own, made by `cargo test --test it write_the_state_of_today -- --ignored`, with its number in [`FIXTURE`].
+//! directory of its own, which is made and then written by
+//! `RALLYHERE_WRITE_STATE=$PWD/tests/data/state/v2 cargo test --test it the_state_of_today_is_read_whole`.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -85,26 +86,37 @@ fn read(values: Vec<Value>) -> Vec<Record> {
     values.into_iter().map(|value| serde_json::from_value(value).unwrap()).collect()
 }
 
-#[tokio::test]
-#[ignore = "writes the fixture: only for a new schema"]
-async fn write_the_state_of_today() {
-    let outer = tempfile::tempdir().unwrap();
-    let dir = outer.path().join("state");
+/// Writes the state of [`records`] with today's code.
+async fn write(dir: &Path) {
     let [before, after] = records().map(read);
-    for (records, keep) in [(before, false), (after, true)] {
-        let opened = store::open(&dir, &Options::default(), |_, _| true).unwrap();
+    for records in [before, after] {
+        // The second opening sums up the first in a snapshot, and leaves a log that adds to it, as a kill does.
+        let opened = store::open(dir, &Options::default(), |_, _| true).unwrap();
         for record in records {
             opened.store.append(&instance(), vec![record]).await.unwrap();
         }
-        if keep {
-            // As a kill leaves it: a snapshot, and a log that adds to it.
-            fs::create_dir_all(fixture()).unwrap();
-            for name in FILES {
-                fs::copy(dir.join(name), fixture().join(name)).unwrap();
-            }
+        for name in FILES {
+            fs::copy(dir.join(name), dir.join(format!("{name}.kept"))).unwrap();
         }
         opened.store.close(Duration::from_secs(10)).await.unwrap();
     }
+    for name in FILES {
+        fs::rename(dir.join(format!("{name}.kept")), dir.join(name)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_state_of_today_is_read_whole() {
+    let outer = tempfile::tempdir().unwrap();
+    let dir = outer.path().join("state");
+    write(&dir).await;
+    if let Some(wanted) = std::env::var_os("RALLYHERE_WRITE_STATE") {
+        for name in FILES {
+            fs::copy(dir.join(name), Path::new(&wanted).join(name)).unwrap();
+        }
+    }
+    let opened = store::open(&dir, &Options::default(), |_, _| true).unwrap();
+    assert_everything_is_there(&opened.recovered[&instance()]);
 }
 
 /// What must be there, whatever the code is by now.
