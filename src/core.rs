@@ -22,6 +22,7 @@ mod notifications;
 pub mod outbox;
 pub mod params;
 pub mod phase;
+pub mod process;
 mod publisher;
 mod session;
 pub mod snapshot;

@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use crate::clock;
 use crate::core::auth::AuthView;
 use crate::core::machine::Machine;
+use crate::core::process::GameEvent;
 use crate::ports::Asked;
 
 pub mod host;
@@ -35,6 +36,8 @@ pub trait World<M: Machine> {
     fn asked(&mut self, asked: Asked) -> Option<M::Event>;
     /// The login has changed.
     fn auth(&mut self, view: Arc<AuthView>) -> Option<M::Event>;
+    /// Something is known of the game.
+    fn game(&mut self, event: GameEvent) -> Option<M::Event>;
 }
 
 /// Where a loop's outside events come from.
@@ -46,6 +49,8 @@ pub struct Inbox<E> {
     pub asked: Option<mpsc::Receiver<Asked>>,
     /// The login, for an instance.
     pub auth: Option<watch::Receiver<Arc<AuthView>>>,
+    /// The game's process and probes, for an instance.
+    pub game: Option<mpsc::Receiver<GameEvent>>,
 }
 
 /// When a loop last turned, in milliseconds since it began; for the watchdog.
@@ -177,9 +182,11 @@ where
         Some(command) = inbox.commands.recv() => Some(command),
         // 3. The login: calls may wait for it.
         view = changed(&mut inbox.auth) => world.auth(view),
-        // 4. Local clients, who can wait.
+        // 4. The game: its end must be known before somebody is told that all is well.
+        event = received(&mut inbox.game) => world.game(event),
+        // 5. Local clients, who can wait.
         asked = received(&mut inbox.asked) => world.asked(asked),
-        // 5. Time. Last, because every event looks at the deadlines too.
+        // 6. Time. Last, because every event looks at the deadlines too.
         () = clock::sleep_until(Some(wake)) => None,
     }
 }
@@ -194,11 +201,11 @@ async fn changed(auth: &mut Option<watch::Receiver<Arc<AuthView>>>) -> Arc<AuthV
     std::future::pending().await
 }
 
-async fn received(asked: &mut Option<mpsc::Receiver<Asked>>) -> Asked {
-    if let Some(receiver) = asked
-        && let Some(asked) = receiver.recv().await
+async fn received<T>(queue: &mut Option<mpsc::Receiver<T>>) -> T {
+    if let Some(receiver) = queue
+        && let Some(received) = receiver.recv().await
     {
-        return asked;
+        return received;
     }
     std::future::pending().await
 }

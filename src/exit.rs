@@ -17,6 +17,8 @@ pub enum Exit {
     Superseded,
     /// The configuration is wrong.
     Config,
+    /// Ended with the game that we started: its exit code, or 128 + signal.
+    Game(u8),
 }
 
 impl Exit {
@@ -29,6 +31,7 @@ impl Exit {
             Self::Locked => 75,
             Self::Superseded => 76,
             Self::Config => 78,
+            Self::Game(code) => code,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The adapters to the world. They know nothing of the core's state.
 
 pub mod admin;
+pub mod game;
+pub mod hand_off;
 pub mod http;
 pub mod local;
 pub mod notify;

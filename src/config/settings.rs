@@ -74,6 +74,113 @@ pub struct Instance {
     pub params: Params,
     /// `local_api.*`
     pub local_api: LocalApi,
+    /// `game.*`
+    pub game: Game,
+    /// `health.probes`, in the order of [`Params::probes`].
+    pub probes: Vec<Probe>,
+    /// `notifications.deliver` and what belongs to it.
+    pub hand_off: HandOff,
+}
+
+/// `game.*`: the process of the game.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Game {
+    /// Where it comes from.
+    pub source: GameSource,
+    /// game.ready_log, a valid regular expression.
+    pub ready_log: Option<String>,
+    /// game.log_tail: how many of its last lines are kept.
+    pub log_tail: usize,
+}
+
+/// Where the game's process comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum GameSource {
+    /// Nobody has said.
+    #[default]
+    Unknown,
+    /// We start it.
+    Command(Command),
+    /// game.pid_file: its process id stands there.
+    PidFile(PathBuf),
+    /// game.unit: it is the main process of this systemd unit.
+    Unit(String),
+    /// game.process_name: the one process that we can see with this name.
+    ProcessName(String),
+}
+
+/// A game that we start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// game.command: program and arguments; never empty.
+    pub command: Vec<String>,
+    /// game.working_dir
+    pub working_dir: Option<PathBuf>,
+    /// game.env
+    pub env: BTreeMap<String, String>,
+    /// game.stop_signal, as its number.
+    pub stop_signal: i32,
+}
+
+/// One of `health.probes`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// How often.
+    pub interval: Duration,
+    /// How long one run may take.
+    pub timeout: Duration,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// A2S_INFO, the query that Source engines answer over UDP.
+    A2s(SocketAddr),
+    /// Whether a TCP connection can be made.
+    Tcp(SocketAddr),
+    /// An HTTP GET to an `http://` URL, and the status that is expected.
+    Http {
+        /// Where.
+        url: String,
+        /// 100..599
+        status: u16,
+    },
+    /// A command: exit code 0 is healthy, 1 degraded, 2 unhealthy.
+    Exec(Vec<String>),
+    /// Whether the game's process is there.
+    Process,
+    /// Whether the game's cgroup waits for processor or memory (pressure stall information).
+    Pressure {
+        /// "cpu" or "memory".
+        resource: PressureKind,
+        /// Per cent of the last ten seconds in which something waited, from 1 to 100, above which it is degraded.
+        percent: u8,
+    },
+}
+
+/// What a cgroup may wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PressureKind {
+    /// Processor time.
+    Cpu,
+    /// Memory.
+    Memory,
+}
+
+/// How the game gets its notifications.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum HandOff {
+    /// It asks the local API.
+    #[default]
+    Api,
+    /// notifications.exec: this command gets each one as JSON on its standard input.
+    Exec(Vec<String>),
+    /// notifications.webhook: each one is POSTed there; `http://` to a loopback address.
+    Webhook(String),
+    /// Each one is written to the agent's own log.
+    Log,
 }
 
 impl Instance {

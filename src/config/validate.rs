@@ -20,7 +20,7 @@ use super::files::{self, named};
 use super::layer::Written;
 use super::merge::Merged;
 use super::raw::Raw;
-use super::settings::{Environment, Instance, Settings, Surroundings};
+use super::settings::{Environment, Game, HandOff, Instance, Settings, Surroundings};
 use super::shape::LATER;
 
 /// The longest file of trusted roots, in bytes. A whole system's bundle has about 250 kB.
@@ -176,7 +176,13 @@ impl Checker<'_> {
         Some(Settings {
             environment: environment?,
             auth: auth?,
-            instances: vec![Instance { params: params?, local_api: local_api? }],
+            instances: vec![Instance {
+                params: params?,
+                local_api: local_api?,
+                game: Game::default(),
+                probes: Vec::new(),
+                hand_off: HandOff::default(),
+            }],
             admin: admin?,
             state: state?,
             log: log?,

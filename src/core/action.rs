@@ -8,6 +8,7 @@ use super::event::Verdict;
 use super::ids::{CallId, Generation, RequestId, Ticket};
 use super::instance::Health;
 use super::phase::{Phase, Trigger};
+use super::process::{HandOver, Order};
 
 /// One output of [`super::Machine::poll_action`].
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +40,10 @@ pub enum Action {
     },
     /// The backend did not take the token of this generation.
     TokenRejected(Generation),
+    /// Do something with the game's process.
+    Game(Order),
+    /// Push a notification to the game; answered by exactly one `HandedOver`. Never more than one at a time.
+    HandOver(HandOver),
     /// Tell the operator.
     Note(Note),
     /// The instance is over. Emitted once; nothing comes after it.
@@ -52,6 +57,8 @@ pub enum Outcome {
     Ended,
     /// Somebody else holds the session or the allocation.
     Superseded,
+    /// In good order, with the game that we started: its exit code, or 128 + signal.
+    Game(u8),
 }
 
 /// Something an operator may want to read. The driver logs and counts it; repeated ones are thinned there.

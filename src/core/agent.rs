@@ -25,7 +25,7 @@ use super::params::Params;
 use super::phase;
 use super::publisher::Publisher;
 use super::session::SessionReader;
-use super::snapshot::{HealthView, InstanceView, Snapshot};
+use super::snapshot::{GameView, HealthView, InstanceView, Snapshot};
 use super::timers::earliest;
 use crate::core::call::{Answer, CallKind, Failure, FailureKind, SessionEvent};
 
@@ -274,6 +274,8 @@ impl Machine for Agent {
             }
             Event::Command(Command::Drain { reason }) => self.drain.want(reason),
             Event::Command(Command::Reloaded) => self.reloaded(),
+            // Nobody sends them yet.
+            Event::Game(_) | Event::HandedOver { .. } => {}
             Event::Command(Command::Store { fault, findings }) => {
                 self.common.store.fault = fault;
                 self.common.store.findings = findings;
@@ -327,6 +329,7 @@ impl Machine for Agent {
                 last_sent: self.heartbeat.last_sent(),
                 last_answer: self.heartbeat.last_answer(),
             },
+            game: GameView::default(),
             notifications: self.notifications.view(common),
             outbox: self.outbox.view(common),
             store: common.store.clone(),

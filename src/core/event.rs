@@ -8,6 +8,7 @@ use super::auth::AuthView;
 use super::call::{Answer, Failure};
 use super::ids::{CallId, NotificationId, ReportId, RequestId, Ticket};
 use super::instance::{CustomData, Health};
+use super::process::GameEvent;
 
 /// One input of [`super::Machine::handle_event`].
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +40,15 @@ pub enum Event {
     },
     /// The agent's owner says something.
     Command(Command),
+    /// Something is known of the game: its process or a probe.
+    Game(GameEvent),
+    /// A notification was pushed to the game; closes one `Action::HandOver`.
+    HandedOver {
+        /// Which.
+        id: NotificationId,
+        /// Whether it took it; else why not, in words.
+        result: Result<(), Box<str>>,
+    },
 }
 
 /// Why a batch is not on disk. Nothing of it may be called durable.

@@ -88,6 +88,8 @@ impl Game {
         let ready = match common.params.readiness {
             Readiness::Sdk => common.durable.said.ready,
             Readiness::Immediate => true,
+            // The adapters that would tell are not there yet, and the configuration refuses these words.
+            Readiness::Probe | Readiness::Log => false,
         };
         ready && Self::join_params(common, &common.durable.said).is_reachable()
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ids::{AllocationId, InstanceId, InstanceName, SessionId};
-use super::instance::{CustomData, JoinParams, StartupParams};
+use super::instance::{CustomData, Health, JoinParams, StartupParams};
 
 /// How the session is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,43 @@ pub enum Readiness {
     Sdk,
     /// As soon as the instance is registered.
     Immediate,
+    /// A probe finds it healthy.
+    Probe,
+    /// A line of its output says so (`game.ready_log`).
+    Log,
+}
+
+/// Whose the game's process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// Nobody has told us where it is: only what the game says and what probes find is known.
+    Unknown,
+    /// We start it, and it ends with us.
+    Ours,
+    /// Somebody else started it; we only look.
+    Watched,
+}
+
+/// A probe, as far as the core must know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeParams {
+    /// Kind and target in words, such as "a2s 127.0.0.1:7777": for reasons, status and logs.
+    pub name: String,
+    /// How often it runs.
+    pub interval: Duration,
+    /// How long one run may take.
+    pub timeout: Duration,
+    /// What its failure means: `Degraded` or `Unhealthy`.
+    pub failure: Health,
+}
+
+/// Who begins the hand-over of a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deliver {
+    /// The game asks the local API, and acknowledges.
+    Api,
+    /// We push each one, in order, and its success acknowledges it.
+    Push,
 }
 
 /// The settings of one instance that its machines need.
@@ -65,6 +102,10 @@ pub struct Params {
     pub source_provider: Option<String>,
     /// game.ready
     pub readiness: Readiness,
+    /// game.command, game.pid_file, game.unit, game.process_name
+    pub process: Process,
+    /// game.stop_timeout
+    pub stop_timeout: Duration,
     /// game.ready_timeout
     pub ready_timeout: Duration,
     /// health.default_cadence
@@ -77,6 +118,10 @@ pub struct Params {
     pub unhealthy_after: u32,
     /// health.healthy_after
     pub healthy_after: u32,
+    /// health.probes
+    pub probes: Vec<ProbeParams>,
+    /// notifications.deliver
+    pub deliver: Deliver,
     /// notifications.enabled
     pub notifications: bool,
     /// notifications.page_size, 1..100

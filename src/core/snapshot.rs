@@ -11,6 +11,7 @@ use super::event::StoreFault;
 use super::ids::{AllocationId, Etag, InstanceId, InstanceName, NotificationId, SessionId};
 use super::instance::{Health, JoinParams, JoinStatus, Notification, Session};
 use super::phase::Phase;
+use super::process::{Figures, Players};
 
 /// The state of one instance at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub forbidden: BTreeMap<CallKind, Option<Box<str>>>,
     /// Health.
     pub health: HealthView,
+    /// The game's process and probes.
+    pub game: GameView,
     /// Notifications.
     pub notifications: NotificationsView,
     /// Reports and events.
@@ -60,6 +63,32 @@ pub struct HealthView {
     pub last_sent: Option<Instant>,
     /// What the backend last said, and when.
     pub last_answer: Option<(Health, Instant)>,
+}
+
+/// The game, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GameView {
+    /// Its process id, while it runs and where we know it.
+    pub pid: Option<u32>,
+    /// How it ended, in words, once it has.
+    pub ended: Option<Arc<str>>,
+    /// Players, where a probe or the game has said.
+    pub players: Option<Players>,
+    /// What it uses of its host.
+    pub figures: Figures,
+    /// The probes, in the order of the configuration.
+    pub probes: Vec<ProbeView>,
+}
+
+/// A probe, seen from outside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeView {
+    /// Kind and target in words.
+    pub name: String,
+    /// What it found last; `None` before its first run.
+    pub health: Option<Health>,
+    /// In words.
+    pub reason: Arc<str>,
 }
 
 /// Notifications, seen from outside.

@@ -16,12 +16,26 @@ use crate::core::event::{Command, Event, StoreFault};
 use crate::core::ids::InstanceName;
 use crate::core::machine::Machine as _;
 use crate::core::params::Params;
-use crate::ports::{Authenticator, Backend, InstanceHandle, Store};
+use crate::core::process::GameEvent;
+use crate::ports::{Authenticator, Backend, InstanceHandle, Side, Store};
 
 /// Commands that may wait for a loop. There are few of them: signals.
 const COMMANDS: usize = 16;
 /// Rejections of tokens that may wait for the login.
 const REJECTIONS: usize = 1024;
+
+/// An instance to start, and the game's side of it.
+#[derive(Debug)]
+pub struct Newborn<G> {
+    /// Its settings.
+    pub params: Params,
+    /// What it is born with.
+    pub birth: Birth,
+    /// Where its orders go.
+    pub side: G,
+    /// What is found out about its game.
+    pub game: mpsc::Receiver<GameEvent>,
+}
 
 /// The running instances.
 #[derive(Debug)]
@@ -37,8 +51,8 @@ pub struct Host {
 
 impl Host {
     /// Starts the login, with what is known of earlier ones, and a loop for every instance.
-    pub fn start<B, A, S>(
-        instances: Vec<(Params, Birth)>,
+    pub fn start<B, A, S, G>(
+        instances: Vec<Newborn<G>>,
         backend: &B,
         authenticator: A,
         past: &Past,
@@ -49,6 +63,7 @@ impl Host {
         B: Backend,
         A: Authenticator,
         S: Store,
+        G: Side,
     {
         let now = clock::now();
         let (views, auth) = watch::channel(Arc::new(AuthView::default()));
@@ -63,27 +78,27 @@ impl Host {
             pulses: vec![pulse.clone()],
             auth: auth.clone(),
         };
-        let inbox = Inbox { commands: rejections, asked: None, auth: None };
+        let inbox = Inbox { commands: rejections, asked: None, auth: None, game: None };
         let world = LoginWorld::new(authenticator, views);
         let auth_machine = Auth::new(seed, past, now);
         host.logins.spawn(async move {
             drive(auth_machine, world, inbox, pulse).await;
         });
-        for (params, birth) in instances {
-            host.add(params, birth, backend.clone(), store.clone(), login.clone(), auth.clone());
+        for newborn in instances {
+            host.add(newborn, backend.clone(), store.clone(), login.clone(), auth.clone());
         }
         host
     }
 
-    fn add<B: Backend, S: Store>(
+    fn add<B: Backend, S: Store, G: Side>(
         &mut self,
-        params: Params,
-        birth: Birth,
+        newborn: Newborn<G>,
         backend: B,
         store: S,
         login: mpsc::Sender<AuthEvent>,
         mut auth: watch::Receiver<Arc<AuthView>>,
     ) {
+        let Newborn { params, birth, side, game } = newborn;
         let name = params.name.clone();
         let agent = Agent::new(params, birth, clock::now());
         let (snapshots, shown) = watch::channel(Arc::new(agent.snapshot()));
@@ -92,8 +107,8 @@ impl Host {
         let pulse = Pulse::new();
         // The login may have been quicker than we are: what it shows now is news to this loop.
         auth.mark_changed();
-        let inbox = Inbox { commands: orders, asked: Some(asked), auth: Some(auth) };
-        let world = InstanceWorld::new(name.clone(), backend, store, login, snapshots);
+        let inbox = Inbox { commands: orders, asked: Some(asked), auth: Some(auth), game: Some(game) };
+        let world = InstanceWorld::new(name.clone(), backend, store, side, login, snapshots);
         self.handles.push(handle);
         self.commands.push(commands);
         self.pulses.push(pulse.clone());

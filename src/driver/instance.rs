@@ -16,15 +16,17 @@ use crate::core::auth::{AuthEvent, AuthView};
 use crate::core::call::{Failure, FailureKind};
 use crate::core::event::{Event, StoreFault, Verdict};
 use crate::core::ids::{CallId, Generation, InstanceName, RequestId};
+use crate::core::process::GameEvent;
 use crate::core::snapshot::Snapshot;
-use crate::ports::{Asked, Backend, Store};
+use crate::ports::{Asked, Backend, Side, Store};
 
 /// What an instance's actions mean.
 #[derive(Debug)]
-pub struct InstanceWorld<B, S> {
+pub struct InstanceWorld<B, S, G> {
     name: InstanceName,
     backend: B,
     store: S,
+    side: G,
     login: mpsc::Sender<AuthEvent>,
     /// A refused token of which the login has not been told. The newest counts: it is the one in use.
     refused: Option<Generation>,
@@ -36,12 +38,13 @@ pub struct InstanceWorld<B, S> {
     outcome: Option<Outcome>,
 }
 
-impl<B: Backend, S: Store> InstanceWorld<B, S> {
+impl<B: Backend, S: Store, G: Side> InstanceWorld<B, S, G> {
     /// A world for the instance of this name.
     pub fn new(
         name: InstanceName,
         backend: B,
         store: S,
+        side: G,
         login: mpsc::Sender<AuthEvent>,
         snapshots: watch::Sender<Arc<Snapshot>>,
     ) -> Self {
@@ -50,6 +53,7 @@ impl<B: Backend, S: Store> InstanceWorld<B, S> {
             name,
             backend,
             store,
+            side,
             login,
             refused: None,
             snapshots,
@@ -80,7 +84,7 @@ impl<B: Backend, S: Store> InstanceWorld<B, S> {
     }
 }
 
-impl<B: Backend, S: Store> World<Agent> for InstanceWorld<B, S> {
+impl<B: Backend, S: Store, G: Side> World<Agent> for InstanceWorld<B, S, G> {
     fn perform(&mut self, action: Action, tasks: &mut Tasks<Event>) {
         match action {
             Action::Send { id, call, limit } => {
@@ -109,6 +113,14 @@ impl<B: Backend, S: Store> World<Agent> for InstanceWorld<B, S> {
                 }
             }
             Action::TokenRejected(generation) => self.refused = self.refused.max(Some(generation)),
+            Action::Game(order) => self.side.order(order),
+            Action::HandOver(what) => {
+                let id = what.notification.notification_id.clone();
+                let lost = Err(Box::from("the hand-over was lost to a fault of the agent"));
+                let fallback = Event::HandedOver { id: id.clone(), result: lost };
+                let work = self.side.hand_over(what);
+                tasks.spawn(async move { Event::HandedOver { id, result: work.await } }, fallback);
+            }
             Action::Note(note) => self.narrator.tell(&note, clock::now()),
             Action::Exit(outcome) => self.outcome = Some(outcome),
         }
@@ -134,5 +146,9 @@ impl<B: Backend, S: Store> World<Agent> for InstanceWorld<B, S> {
 
     fn auth(&mut self, view: Arc<AuthView>) -> Option<Event> {
         Some(Event::Auth(view))
+    }
+
+    fn game(&mut self, event: GameEvent) -> Option<Event> {
+        Some(Event::Game(event))
     }
 }

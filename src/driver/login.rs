@@ -9,6 +9,7 @@ use super::{Tasks, World};
 use crate::clock;
 use crate::core::auth::{Auth, AuthAction, AuthEvent, AuthView};
 use crate::core::call::{Failure, FailureKind};
+use crate::core::process::GameEvent;
 use crate::ports::{Asked, Authenticator};
 use crate::telemetry::thin::{Pass, Thinner};
 
@@ -76,6 +77,10 @@ impl<A: Authenticator> World<Auth> for LoginWorld<A> {
     }
 
     fn auth(&mut self, _view: Arc<AuthView>) -> Option<AuthEvent> {
+        None
+    }
+
+    fn game(&mut self, _event: GameEvent) -> Option<AuthEvent> {
         None
     }
 }

@@ -15,9 +15,10 @@ use crate::core::agent::Birth;
 use crate::core::durable::Durable;
 use crate::core::event::StoreFault;
 use crate::core::ids::{InstanceId, InstanceName};
-use crate::driver::host::Host;
+use crate::driver::host::{Host, Newborn};
 use crate::exit::Exit;
 use crate::io::admin::{Admin, AdminError};
+use crate::io::game::{self, Reach};
 use crate::io::http::{HttpBackend, HttpSetupError};
 use crate::io::local::{LocalApi, LocalApiError};
 use crate::io::store::{self, DiskStore, OpenError, Opened, StoreStatus};
@@ -104,6 +105,7 @@ impl Running {
         }
         let (backend, past) = HttpBackend::remembering(&settings.environment, &settings.auth, &settings.state.dir)?;
         let seed = seed.unwrap_or_else(random);
+        let mut keepers = Vec::new();
         let births = settings.instances.iter().enumerate().map(|(turn, instance)| {
             let birth = Birth {
                 durable: recovered.get(instance.name()).cloned().unwrap_or_default(),
@@ -111,15 +113,19 @@ impl Running {
                 seed: seed.wrapping_add(u64::try_from(turn).unwrap_or_default() + 1),
                 wall: clock::wall(),
             };
-            (instance.params.clone(), birth)
+            let (side, game, keeper) = game::side(instance);
+            keepers.push(keeper);
+            Newborn { params: instance.params.clone(), birth, side, game }
         });
         let host = Host::start(births.collect(), &backend, backend.clone(), &past, &store, seed);
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
         let mut locals = Vec::new();
-        for (instance, handle) in settings.instances.iter().zip(host.handles()) {
+        for ((instance, handle), keeper) in settings.instances.iter().zip(host.handles()).zip(keepers) {
             let api = LocalApi::bind(&instance.local_api, handle.clone())
                 .map_err(|source| StartError::Local { name: instance.name().clone(), source })?;
+            let reach = Reach { socket: api.socket().map(Into::into), http: api.tcp_addr(), grpc: None };
+            servers.spawn(keeper.run(reach, until(stopped.clone())));
             locals.push(LocalAddress { socket: api.socket().map(Into::into), tcp: api.tcp_addr() });
             servers.spawn(api.serve(until(stopped.clone())));
         }
@@ -211,6 +217,10 @@ pub(in crate::cli) fn ended(name: &InstanceName, outcome: Option<Outcome>) -> Ex
             Exit::Done
         }
         Some(Outcome::Superseded) => Exit::Superseded,
+        Some(Outcome::Game(code)) => {
+            tracing::info!(instance = name.as_str(), code, "the instance has ended with its game");
+            Exit::Game(code)
+        }
         None => Exit::Failure,
     }
 }

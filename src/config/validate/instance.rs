@@ -7,7 +7,7 @@ use crate::config::error::dotted;
 use crate::config::raw;
 use crate::core::ids::{AllocationId, IdError, InstanceId, InstanceName, SessionId};
 use crate::core::instance::{CustomData, JoinParams, StartupParams};
-use crate::core::params::{Params, Readiness, Target};
+use crate::core::params::{Deliver, Params, Process, Readiness, Target};
 
 /// The name of the one instance, as long as there is only one.
 const ONLY: &str = "default";
@@ -150,12 +150,16 @@ impl Checker<'_> {
             matchmaking_profile_id: profile?,
             source_provider: provider?.map(str::to_owned),
             readiness: readiness?,
+            process: Process::Unknown,
+            stop_timeout: Duration::from_secs(30),
             ready_timeout: ready_timeout?,
             default_cadence: cadence?,
             startup_grace: grace?,
             heartbeat_timeout: heartbeat?,
             unhealthy_after: unhealthy_after?,
             healthy_after: healthy_after?,
+            probes: Vec::new(),
+            deliver: Deliver::Api,
             notifications: notifications.enabled,
             page_size: page_size?,
             poll_deadline: deadline?,

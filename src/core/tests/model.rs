@@ -324,7 +324,8 @@ impl World {
             Action::TokenRejected(generation) => {
                 self.auth.handle_event(AuthEvent::Rejected(generation), self.now);
             }
-            Action::Note(_) => {}
+            // A world without a game's process and without a push way.
+            Action::Note(_) | Action::Game(_) | Action::HandOver(_) => {}
             Action::Exit(outcome) => self.exit = Some(outcome),
         }
     }

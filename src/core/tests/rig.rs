@@ -14,7 +14,8 @@ use crate::core::ids::{
     AllocationId, CallId, Etag, Generation, InstanceId, InstanceName, NotificationId, RequestId, SessionId, Ticket,
 };
 use crate::core::instance::{Health, InstanceInfo, JoinParams, JoinStatus, Notification, Session};
-use crate::core::params::{Params, Readiness, Target};
+use crate::core::params::{Deliver, Params, Process, Readiness, Target};
+use crate::core::process::{HandOver, Order};
 use crate::core::{Action, Agent, AuthView, Birth, Machine as _, Note, Outcome, Phase};
 
 pub(super) const SESSION: &str = "s-1";
@@ -52,12 +53,16 @@ pub(super) fn params() -> Params {
         matchmaking_profile_id: None,
         source_provider: None,
         readiness: Readiness::Sdk,
+        process: Process::Unknown,
+        stop_timeout: Duration::from_secs(30),
         ready_timeout: Duration::from_secs(300),
         default_cadence: Duration::from_secs(10),
         startup_grace: Duration::from_secs(60),
         heartbeat_timeout: Duration::from_secs(15),
         unhealthy_after: 3,
         healthy_after: 1,
+        probes: Vec::new(),
+        deliver: Deliver::Api,
         notifications: true,
         page_size: 100,
         poll_deadline: Duration::from_secs(25),
@@ -127,6 +132,10 @@ pub(super) struct Rig {
     pub(super) calls: VecDeque<(CallId, Call)>,
     pub(super) cancelled: Vec<CallId>,
     pub(super) notes: Vec<Note>,
+    /// What was ordered of the game.
+    pub(super) orders: Vec<Order>,
+    /// Notifications that are being pushed.
+    pub(super) pushed: VecDeque<HandOver>,
     pub(super) replies: Vec<(RequestId, Verdict)>,
     pub(super) records: Vec<Record>,
     /// Batches that the store has not finished; only if `store` is off.
@@ -161,6 +170,8 @@ impl Rig {
             calls: VecDeque::new(),
             cancelled: Vec::new(),
             notes: Vec::new(),
+            orders: Vec::new(),
+            pushed: VecDeque::new(),
             replies: Vec::new(),
             records: Vec::new(),
             tickets: VecDeque::new(),
@@ -360,6 +371,8 @@ impl Rig {
                 Action::Reply { id, verdict } => self.replies.push((id, verdict)),
                 Action::TokenRejected(generation) => self.rejected.push(generation),
                 Action::Note(note) => self.notes.push(note),
+                Action::Game(order) => self.orders.push(order),
+                Action::HandOver(what) => self.pushed.push_back(what),
                 Action::Exit(outcome) => self.exit = Some(outcome),
             }
         }

@@ -252,6 +252,7 @@ impl Status {
                 Cow::Borrowed(match outcome {
                     Outcome::Ended => "ended",
                     Outcome::Superseded => "superseded",
+                    Outcome::Game(_) => "ended with the game",
                 })
             }),
             counters: Counters::of(&snapshot.counters),

@@ -14,8 +14,9 @@ use rallyhere_agent::core::durable::{Durable, Record};
 use rallyhere_agent::core::event::StoreFault;
 use rallyhere_agent::core::ids::{Generation, InstanceId, InstanceName, SessionId};
 use rallyhere_agent::core::instance::{HealthConfig, InstanceInfo, JoinParams, JoinStatus, Session};
-use rallyhere_agent::core::params::{Params, Readiness, Target};
-use rallyhere_agent::ports::{Authenticator, Backend, Store};
+use rallyhere_agent::core::params::{Deliver, Params, Process, Readiness, Target};
+use rallyhere_agent::driver::host::Newborn;
+use rallyhere_agent::ports::{Authenticator, Backend, NoSide, Store};
 
 /// How long the backend takes for an answer.
 const LATENCY: Duration = Duration::from_millis(1);
@@ -228,6 +229,14 @@ pub(crate) fn session(name: &str) -> SessionId {
     SessionId::parse(&format!("session-of-{name}")).unwrap()
 }
 
+/// The same as [`instance`], without a game's side.
+pub(crate) fn newborn(name: &str) -> Newborn<NoSide> {
+    let (params, birth) = instance(name);
+    // The other end is gone: nothing will ever be found out.
+    let (_events, game) = tokio::sync::mpsc::channel(1);
+    Newborn { params, birth, side: NoSide, game }
+}
+
 /// A self-registered instance that is ready at once.
 pub(crate) fn instance(name: &str) -> (Params, Birth) {
     let params = Params {
@@ -243,12 +252,16 @@ pub(crate) fn instance(name: &str) -> (Params, Birth) {
         matchmaking_profile_id: None,
         source_provider: None,
         readiness: Readiness::Immediate,
+        process: Process::Unknown,
+        stop_timeout: Duration::from_secs(30),
         ready_timeout: Duration::from_secs(300),
         default_cadence: CADENCE,
         startup_grace: Duration::from_secs(60),
         heartbeat_timeout: Duration::from_secs(15),
         unhealthy_after: 3,
         healthy_after: 1,
+        probes: Vec::new(),
+        deliver: Deliver::Api,
         notifications: true,
         page_size: 100,
         poll_deadline: Duration::from_secs(25),

@@ -14,11 +14,11 @@ use rallyhere_agent::core::{Agent, Machine as _, Outcome, Snapshot};
 use rallyhere_agent::driver::host::Host;
 use rallyhere_agent::driver::instance::InstanceWorld;
 use rallyhere_agent::driver::{Inbox, Pulse, drive};
-use rallyhere_agent::ports::{AskError, InstanceHandle};
+use rallyhere_agent::ports::{AskError, InstanceHandle, NoSide};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, yield_now};
 
-use super::fake::{CADENCE, FakeBackend, FakeLogin, FakeStore, Twist, instance, rejected, session};
+use super::fake::{CADENCE, FakeBackend, FakeLogin, FakeStore, Twist, instance, newborn, rejected, session};
 
 /// The pieces of a process with one instance.
 pub(super) struct Bench {
@@ -35,7 +35,7 @@ impl Bench {
 
     pub(super) fn with(backend: FakeBackend, login: FakeLogin, names: &[&str]) -> Self {
         let store = FakeStore::default();
-        let instances = names.iter().map(|name| instance(name)).collect();
+        let instances = names.iter().map(|name| newborn(name)).collect();
         let host = Host::start(instances, &backend, login.clone(), &Default::default(), &store, 1);
         Self { backend, login, store, host }
     }
@@ -187,9 +187,9 @@ async fn a_login_queue_that_is_full_loses_no_rejection() {
     let view = AuthView { state: AuthState::Valid, generation: Some(Generation(1)), ..AuthView::default() };
     let (auth, mut views) = watch::channel(Arc::new(view));
     views.mark_changed();
-    let inbox = Inbox { commands: orders, asked: None, auth: Some(views) };
+    let inbox = Inbox { commands: orders, asked: None, auth: Some(views), game: None };
     let name = InstanceName::parse("one").unwrap();
-    let world = InstanceWorld::new(name, backend.clone(), FakeStore::default(), login, snapshots);
+    let world = InstanceWorld::new(name, backend.clone(), FakeStore::default(), NoSide, login, snapshots);
     let mut loops = JoinSet::new();
     loops.spawn(drive(agent, world, inbox, Pulse::new()));
     clock::sleep(Duration::from_secs(1)).await;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rallyhere_agent::core::auth::AuthView;
 use rallyhere_agent::core::machine::Machine;
+use rallyhere_agent::core::process::GameEvent;
 use rallyhere_agent::driver::{Tasks, World};
 use rallyhere_agent::ports::Asked;
 use tokio::task::AbortHandle;
@@ -137,5 +138,9 @@ impl World<Toy> for ToyWorld {
 
     fn auth(&mut self, _view: Arc<AuthView>) -> Option<String> {
         Some("auth".to_owned())
+    }
+
+    fn game(&mut self, _event: GameEvent) -> Option<String> {
+        Some("game".to_owned())
     }
 }

@@ -25,7 +25,7 @@ fn inbox() -> (Ends, Inbox<String>) {
     let (commands, orders) = mpsc::channel(8);
     let (asked, requests) = mpsc::channel(8);
     let (auth, views) = watch::channel(Arc::default());
-    (Ends { commands, asked, auth }, Inbox { commands: orders, asked: Some(requests), auth: Some(views) })
+    (Ends { commands, asked, auth }, Inbox { commands: orders, asked: Some(requests), auth: Some(views), game: None })
 }
 
 fn told(diary: &Diary) -> Vec<String> {

@@ -698,7 +698,8 @@ impl World {
                 self.processes[process].auth.reseed(3);
                 self.processes[process].auth.handle_event(AuthEvent::Rejected(generation), now);
             }
-            Action::Note(_) => {}
+            // A world without a game's process and without a push way.
+            Action::Note(_) | Action::Game(_) | Action::HandOver(_) => {}
             Action::Exit(outcome) => {
                 let host = self.host_mut(at);
                 host.over = Some(outcome);
