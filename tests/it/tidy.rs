@@ -3,6 +3,7 @@
 //! Each rule is a function over a path and a text, and is itself tried on a text that breaks it.
 
 mod code;
+mod mutants;
 mod rules;
 mod units;
 

@@ -81,6 +81,19 @@ fn many_rejections_of_one_token_are_one_login() {
 }
 
 #[test]
+fn a_rejection_during_a_login_begins_no_second_one() {
+    let (mut auth, now) = auth();
+    let (id, _, generation) = login(&mut auth).unwrap();
+    answer(&mut auth, id, token(3600, false), now);
+    login(&mut auth);
+    let now = now + Duration::from_secs(3600);
+    auth.handle_timeout(now);
+    assert!(login(&mut auth).is_some(), "the early refresh");
+    auth.handle_event(AuthEvent::Rejected(generation), now);
+    assert!(login(&mut auth).is_none(), "one is on its way");
+}
+
+#[test]
 fn a_token_that_is_rejected_as_soon_as_it_is_given_is_not_a_login_storm() {
     let (mut auth, mut now) = auth();
     let mut logins = 0;

@@ -463,11 +463,19 @@ fn a_disk_that_does_not_answer_keeps_nobody_from_closing() {
 
 #[test]
 fn superseded_is_final_across_a_restart() {
-    let params = allocated();
-    let durable = Durable { superseded: true, ..remembered(&params, true) };
-    let rig = Rig::restarted(params, durable);
-    assert_eq!(rig.exit, Some(Outcome::Superseded));
-    assert!(rig.kinds().is_empty());
+    for params in [params(), allocated()] {
+        let mut rig = Rig::serving(params.clone());
+        let mut durable = remembered(&params, true);
+        let sign = session_tagged(Some(foreign_info()), "\"e2\"");
+        rig.pass(Duration::from_secs(70));
+        rig.answer(CallKind::ReadSession, Ok(sign));
+        assert_eq!(rig.exit, Some(Outcome::Superseded));
+        // What it wrote down is all that the next one knows.
+        rig.records.iter().for_each(|record| durable.apply(record));
+        let rig = Rig::restarted(params, durable);
+        assert_eq!(rig.exit, Some(Outcome::Superseded));
+        assert!(rig.kinds().is_empty());
+    }
 }
 
 #[test]

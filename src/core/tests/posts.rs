@@ -130,11 +130,14 @@ fn a_lasting_outage_gets_no_more_posts_than_peace() {
 #[test]
 fn nothing_bursts_after_a_stall() {
     let mut rig = Rig::serving(params());
-    // The process was stopped: time jumps without a single wake-up.
-    rig.now += Duration::from_secs(120);
-    rig.agent.handle_timeout(rig.now);
-    let sent = posts(&mut rig, 30, |_| Some(accepted()));
-    assert!(sent.len() <= 4, "one at once, then the grid: {sent:?}");
+    posts(&mut rig, 30, |_| Some(accepted()));
+    rig.stall(Duration::from_secs(120));
+    rig.answer(CallKind::PostHealth, accepted());
+    let sent = posts(&mut rig, 35, |_| Some(accepted()));
+    assert!((3..=4).contains(&sent.len()), "one at once, then the grid: {sent:?}");
+    for pair in sent.windows(2) {
+        assert!((9_990..=10_010).contains(&(pair[1] - pair[0])), "{sent:?}");
+    }
 }
 
 #[test]

@@ -332,6 +332,13 @@ impl Rig {
         self.event(Event::Stored { ticket, result });
     }
 
+    /// The process stands still: time jumps without a single wake-up.
+    pub(super) fn stall(&mut self, duration: Duration) {
+        self.now += duration;
+        self.agent.handle_timeout(self.now);
+        self.drain();
+    }
+
     /// Lets time pass, deadline by deadline.
     pub(super) fn pass(&mut self, duration: Duration) {
         let end = self.now + duration;
