@@ -266,13 +266,10 @@ impl Lifecycle {
             }
             Some(Standing::NotBound) | None => {}
         }
-        if regions.game.has_failed_to_start() {
-            regions.drain.want("the game did not become ready in game.ready_timeout".to_owned());
-        }
         if let Some(reason) = regions.drain.wanted() {
             return Some((Trigger::Stop, reason.to_owned()));
         }
-        if common.phase == Phase::Loading && Game::is_ready(common) {
+        if common.phase == Phase::Loading && regions.game.is_ready(common) {
             return Some((Trigger::Ready, "the game is ready".to_owned()));
         }
         None
@@ -282,8 +279,15 @@ impl Lifecycle {
         if let Some(fenced) = self.sighted_while_ending(common) {
             return Some(fenced);
         }
-        let drained = regions.drain.is_drained(common.now, regions.game.client_seen)?;
-        Some((Trigger::Drained, drained.to_owned()))
+        let drained = if regions.game.is_held() {
+            // One that we started ends with us: it is told to stop, and by force if it must be.
+            None
+        } else if regions.game.is_over() {
+            Some("the game has ended")
+        } else {
+            regions.drain.is_drained(common.now, regions.game.client_seen)
+        };
+        drained.map(|drained| (Trigger::Drained, drained.to_owned()))
     }
 
     /// While we are ending, a missing instance or session is what we wanted.
@@ -305,7 +309,13 @@ impl Lifecycle {
         }
     }
 
+    /// A game that we started and that has not been the host yet may still run while we close.
     fn close(&mut self, common: &mut Common, regions: &mut Regions<'_>) -> Option<(Trigger, String)> {
+        let finished = self.say_last_words(common, regions)?;
+        (finished.0 == Trigger::Fenced || !regions.game.is_held()).then_some(finished)
+    }
+
+    fn say_last_words(&mut self, common: &mut Common, regions: &mut Regions<'_>) -> Option<(Trigger, String)> {
         if let Some(fenced) = self.sighted_while_ending(common) {
             return Some(fenced);
         }
@@ -331,7 +341,7 @@ impl Lifecycle {
             }
             Phase::Draining => {
                 self.close_durably(common);
-                regions.drain.begin(common.now, common.params.drain_timeout);
+                regions.drain.begin(common.now, regions.game.drain_time(common));
             }
             Phase::Closing => {
                 let hosted = self.attached || self.doubtful || common.durable.attached || self.register.is_some();
