@@ -46,7 +46,7 @@ pub enum Action {
     HandOver(HandOver),
     /// Tell the operator.
     Note(Note),
-    /// The instance is over. Emitted once; nothing comes after it.
+    /// The instance is over, and a game that it started is gone. Emitted once; nothing comes after it.
     Exit(Outcome),
 }
 
@@ -57,7 +57,8 @@ pub enum Outcome {
     Ended,
     /// Somebody else holds the session or the allocation.
     Superseded,
-    /// In good order, with the game that we started: its exit code, or 128 + signal.
+    /// In good order, with the game that we started: its exit code, or 128 + signal; 127 where it could not be started, and
+    /// never 0 where it failed. Not where we were told to stop before it ended: that is [`Self::Ended`].
     Game(u8),
 }
 

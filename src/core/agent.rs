@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::action::{Action, Note};
+use super::action::{Action, Note, Outcome};
 use super::common::{Common, Region};
 use super::drain::Drain;
 use super::durable::{Content, Durable};
 use super::event::{Command, Denied, Event, Granted, Request, StoreFault};
-use super::game::{self, Game};
+use super::game::{self, Filing, Game};
 use super::heartbeat::Heartbeat;
 use super::ids::{CallId, InstanceId, RequestId, Ticket};
 use super::lifecycle::{Lifecycle, Regions};
@@ -25,7 +25,7 @@ use super::params::Params;
 use super::phase;
 use super::publisher::Publisher;
 use super::session::SessionReader;
-use super::snapshot::{GameView, HealthView, InstanceView, Snapshot};
+use super::snapshot::{HealthView, InstanceView, Snapshot};
 use super::timers::earliest;
 use crate::core::call::{Answer, CallKind, Failure, FailureKind, SessionEvent};
 
@@ -59,6 +59,8 @@ pub struct Agent {
     outbox: Outbox,
     game: Game,
     drain: Drain,
+    /// The exit is out: nothing comes any more. A superseded agent waits for the game that it started before that.
+    over: bool,
 }
 
 impl Agent {
@@ -79,8 +81,9 @@ impl Agent {
             heartbeat: Heartbeat::new(cadence),
             notifications: Notifications::new(&common),
             outbox: Outbox::new(&common),
-            game: Game::new(now),
+            game: Game::new(&common),
             drain: Drain::default(),
+            over: false,
             common,
         };
         agent.settle();
@@ -167,8 +170,9 @@ impl Agent {
                 self.common.reply(id, Ok(Granted::Draining));
             }
             Request::Shutdown { reason } => {
-                self.drain.want(reason.unwrap_or_else(|| "the game is done".to_owned()));
+                self.drain.want_for_the_game(reason.unwrap_or_else(|| "the game is done".to_owned()));
                 self.drain.game_is_done();
+                self.game.says_done(&self.common);
                 self.common.reply(id, Ok(Granted::Draining));
             }
             Request::ClientSeen => {
@@ -207,10 +211,7 @@ impl Agent {
     /// Brings every region up to date until the phase stands still.
     fn settle(&mut self) {
         for _ in 0..STEPS {
-            for content in self.game.advance(&mut self.common) {
-                let wall = self.common.wall();
-                self.outbox.offer(&mut self.common, None, content, None, wall);
-            }
+            self.look_after_the_game();
             if !self.step() {
                 break;
             }
@@ -225,10 +226,44 @@ impl Agent {
             self.publisher.advance(&mut self.common);
             let verdict = self.game.verdict();
             self.heartbeat.advance(&mut self.common, verdict);
+            if self.game.has_failed() {
+                self.heartbeat.say_last_word(&mut self.common, verdict);
+            }
             self.outbox.advance(&mut self.common);
             self.notifications.advance(&mut self.common);
         }
         self.notifications.refresh(&self.common);
+        if let Some(outcome) = self.outcome()
+            && !self.game.is_held()
+        {
+            self.over = true;
+            self.common.act(Action::Exit(outcome));
+        }
+    }
+
+    /// Starts it, stops it, reports what it has done, and lets the instance end with it.
+    fn look_after_the_game(&mut self) {
+        let common = &mut self.common;
+        if self.game.wants_start(common)
+            && self.drain.wanted().is_none()
+            && let Some(order) = self.lifecycle.start_order(common)
+        {
+            self.game.start(common, order);
+        }
+        for Filing { contents, records } in self.game.advance(common, &self.drain) {
+            self.outbox.offer_own(common, contents, records);
+        }
+        if let Some(why) = self.game.wants_end(common) {
+            self.drain.want_for_the_game(why);
+        }
+    }
+
+    /// How it ends, once the phase says that it does.
+    fn outcome(&self) -> Option<Outcome> {
+        match self.common.phase.outcome()? {
+            Outcome::Superseded => Some(Outcome::Superseded),
+            Outcome::Ended | Outcome::Game(_) => Some(self.game.outcome()),
+        }
     }
 
     /// One step of the life cycle; says whether the phase changed.
@@ -247,9 +282,6 @@ impl Agent {
         self.common.phase_since = self.common.now;
         self.common.note(Note::Phase { from, to, trigger, why });
         self.lifecycle.entered(&mut self.common, &mut regions);
-        if let Some(outcome) = to.outcome() {
-            self.common.act(Action::Exit(outcome));
-        }
         true
     }
 }
@@ -261,7 +293,7 @@ impl Machine for Agent {
 
     fn handle_event(&mut self, event: Event, now: Instant) {
         self.common.now = self.common.now.max(now);
-        if self.common.phase.outcome().is_some() {
+        if self.over {
             return;
         }
         match event {
@@ -274,8 +306,9 @@ impl Machine for Agent {
             }
             Event::Command(Command::Drain { reason }) => self.drain.want(reason),
             Event::Command(Command::Reloaded) => self.reloaded(),
+            Event::Game(event) => self.game.handle(&mut self.common, &self.drain, event),
             // Nobody sends them yet.
-            Event::Game(_) | Event::HandedOver { .. } => {}
+            Event::HandedOver { .. } => {}
             Event::Command(Command::Store { fault, findings }) => {
                 self.common.store.fault = fault;
                 self.common.store.findings = findings;
@@ -286,7 +319,7 @@ impl Machine for Agent {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.common.now = self.common.now.max(now);
-        if self.common.phase.outcome().is_none() {
+        if !self.over {
             self.settle();
         }
     }
@@ -296,10 +329,13 @@ impl Machine for Agent {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        if self.common.phase.outcome().is_some() {
+        if self.over {
             return None;
         }
         let common = &self.common;
+        if common.phase.outcome().is_some() {
+            return earliest([Some(common.now + IDLE), self.game.poll_timeout(common)]);
+        }
         earliest([
             Some(common.now + IDLE),
             self.lifecycle.poll_timeout(common),
@@ -319,7 +355,7 @@ impl Machine for Agent {
             name: common.params.name.clone(),
             phase: common.phase,
             phase_since: common.phase_since,
-            ready: Game::is_ready(common),
+            ready: self.game.is_ready(common),
             auth: Arc::clone(&common.auth),
             forbidden: common.forbidden.clone(),
             health: HealthView {
@@ -329,7 +365,7 @@ impl Machine for Agent {
                 last_sent: self.heartbeat.last_sent(),
                 last_answer: self.heartbeat.last_answer(),
             },
-            game: GameView::default(),
+            game: self.game.view(common),
             notifications: self.notifications.view(common),
             outbox: self.outbox.view(common),
             store: common.store.clone(),
@@ -343,12 +379,12 @@ impl Machine for Agent {
                 version: common.durable.said.version.clone().or_else(|| common.params.version.clone()),
             },
             drain: self.drain.view(),
-            outcome: common.phase.outcome(),
+            outcome: self.outcome(),
             counters: common.counters.clone(),
         }
     }
 
     fn is_over(&self) -> bool {
-        self.common.phase.outcome().is_some()
+        self.over
     }
 }

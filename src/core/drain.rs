@@ -14,6 +14,8 @@ pub(super) const FLUSH_LIMIT: Duration = Duration::from_secs(4);
 pub(super) struct Drain {
     wanted: Option<String>,
     begun: Option<DrainView>,
+    /// Somebody outside wants it: a signal, or a call of the local API; not only the game by its end.
+    told: bool,
     game_done: bool,
     closing_since: Option<Instant>,
 }
@@ -21,7 +23,18 @@ pub(super) struct Drain {
 impl Drain {
     /// Somebody wants it; the first reason stands.
     pub(super) fn want(&mut self, reason: String) {
+        self.told = true;
+        self.want_for_the_game(reason);
+    }
+
+    /// The game has ended, is done, or has failed; the first reason stands.
+    pub(super) fn want_for_the_game(&mut self, reason: String) {
         self.wanted.get_or_insert(reason);
+    }
+
+    /// Whether somebody other than the game wants it.
+    pub(super) fn is_told(&self) -> bool {
+        self.told
     }
 
     /// The game says that it is done: there is nothing to wait for.
@@ -40,7 +53,7 @@ impl Drain {
         self.begun.get_or_insert(DrainView { reason, deadline: now + timeout });
     }
 
-    /// Why draining is over, if it is.
+    /// Why draining is over, if it is. A game that we started is waited for elsewhere.
     pub(super) fn is_drained(&self, now: Instant, client_seen: bool) -> Option<&'static str> {
         let begun = self.begun.as_ref()?;
         if self.game_done {

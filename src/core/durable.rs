@@ -29,7 +29,7 @@ pub const DEAD_LIMIT: usize = 1000;
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
     /// Who we are: written before the first write to the backend. Without a session: nobody any more. The life before is over
-    /// and forgotten, but for its reports.
+    /// and forgotten, but for its reports and how often the game has failed.
     Identity {
         /// The session, once found.
         session: Option<SessionId>,
@@ -73,6 +73,11 @@ pub enum Record {
         /// Why.
         reason: String,
     },
+    /// The failures of the game in a row: the whole of it; nothing, once it has ended well.
+    Failures {
+        /// The row.
+        failures: Option<Failures>,
+    },
     /// We closed the instance: after a restart only the outbox is flushed.
     Closed,
     /// Somebody else holds it. Final.
@@ -94,6 +99,17 @@ pub struct SaidState {
     pub version: Option<String>,
     /// Its custom_data.
     pub custom_data: Option<CustomData>,
+}
+
+/// Failures of the game in a row. Kept from life to life: a game that crashes is started again elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failures {
+    /// The word of the newest.
+    pub error: String,
+    /// How many.
+    pub count: u32,
+    /// When the newest was.
+    pub last: Timestamp,
 }
 
 /// A report or event on its way to the backend.
@@ -194,6 +210,8 @@ pub struct Durable {
     pub dead: VecDeque<DeadReport>,
     /// Callers' keys, oldest first; at most [`KEY_LIMIT`].
     pub keys: VecDeque<Key>,
+    /// See [`Record::Failures`].
+    pub failures: Option<Failures>,
     /// See [`Record::Closed`].
     pub closed: bool,
     /// See [`Record::Superseded`].
@@ -211,6 +229,7 @@ impl Durable {
                         outbox: std::mem::take(&mut self.outbox),
                         dead: std::mem::take(&mut self.dead),
                         keys: std::mem::take(&mut self.keys),
+                        failures: self.failures.take(),
                         ..Self::default()
                     };
                 }
@@ -254,6 +273,7 @@ impl Durable {
                     trim(&mut self.dead, DEAD_LIMIT);
                 }
             }
+            Record::Failures { failures } => self.failures.clone_from(failures),
             Record::Closed => self.closed = true,
             Record::Superseded => self.superseded = true,
         }

@@ -4,6 +4,8 @@
 //!   attached ─► post now ─► slot ─► slot ─► slot …          a slot: post, and on failure one retry at 0.25..0.5 of the cadence
 //!                  └─ phase ┘ └ cadence ┘                    a changed verdict is posted within a second, beside the slots
 //! ```
+//!
+//! A game that failed takes the instance down with it, and no slot comes any more: then a last post says that it is unhealthy.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use super::common::{CALL_LIMIT, Common, Region};
 use super::durable::Record;
 use super::ids::CallId;
 use super::instance::Health;
+use super::phase::Phase;
 use super::session::missing;
 use super::timers::{earlier, earliest};
 
@@ -56,6 +59,8 @@ pub(super) struct Heartbeat {
     refused: Retry,
     /// The backend asked for patience.
     hold: Option<Instant>,
+    /// The last word on a game that failed was said, or there was nobody to say it to.
+    last_word: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +89,7 @@ impl Heartbeat {
             last_answer: None,
             refused: Retry::new(REFUSED),
             hold: None,
+            last_word: false,
         }
     }
 
@@ -104,6 +110,24 @@ impl Heartbeat {
         if matches!(self.config, Config::Later(_)) {
             self.config = Config::Wanted;
             self.config_refused.reset();
+        }
+    }
+
+    /// The game has failed and the instance is being closed: one post more, without a retry, if there were others before.
+    pub(super) fn say_last_word(&mut self, common: &mut Common, verdict: Health) {
+        if self.last_word || common.phase != Phase::Closing || self.last_said.is_none_or(|said| said == verdict) {
+            return;
+        }
+        self.last_word = true;
+        if let (Some(session), Some(instance), true) =
+            (common.session_id().cloned(), common.instance_id().cloned(), common.may_send())
+        {
+            let call = Call::PostHealth { session, instance, health: verdict };
+            let id = common.send(Region::Heartbeat, call, self.limit());
+            self.in_flight = Some((id, verdict));
+            self.last_sent = Some(common.now);
+            self.last_said = Some(verdict);
+            common.counters.health_sent += 1;
         }
     }
 

@@ -21,17 +21,17 @@ use super::publisher::{Published, Publisher};
 use super::session::{SessionReader, Sighting, missing};
 use super::timers::earliest;
 
+mod identity;
+mod registering;
 mod standing;
 mod takedown;
 
+use identity::place;
 use standing::{Standing, judge};
 use takedown::TakeDown;
 
 /// Between two tries to register.
 const FAILED: Policy = Policy::secs(2, 60);
-/// A POST goes out no later than this after the look that showed the session to be free, and what it did is looked at no sooner
-/// than this after its answer: then whoever else looked before it has written too, and both see who was last.
-const SETTLING: Duration = Duration::from_millis(250);
 /// The backend refused the registration itself.
 const REFUSED: Policy = Policy::secs(60, 900);
 
@@ -180,47 +180,6 @@ impl Lifecycle {
         }
     }
 
-    /// The backend took the registration. It carries no fence: somebody who had looked before we wrote may write over it, and we
-    /// over him. So nothing else is written before a look, some time after the answer, has shown whose the session is.
-    fn registered(&mut self, common: &mut Common, info: &InstanceInfo) {
-        common.written = Some(common.now);
-        self.fence = standing::foreign(common, info);
-        self.doubtful = true;
-        self.settled = Some(common.now + SETTLING);
-    }
-
-    fn not_registered(&mut self, common: &mut Common, failure: &Failure) {
-        match failure.kind {
-            FailureKind::Unauthorised | FailureKind::NoToken => {
-                // Who knows how long the login takes: another look comes before the next POST.
-                self.looking = false;
-                return;
-            }
-            FailureKind::Forbidden | FailureKind::Rejected | FailureKind::Unsupported => {
-                let wait = self.refused.failed(common.now, &mut common.rng, failure.retry_after);
-                common.call_failed(CallKind::Register, failure, Some(wait));
-                if failure.kind == FailureKind::Forbidden {
-                    common.note(super::Note::Warning { cause: "permission", words: missing(CallKind::Register) });
-                }
-            }
-            FailureKind::Unreachable
-            | FailureKind::Cut
-            | FailureKind::TimedOut
-            | FailureKind::NotFound
-            | FailureKind::Conflict
-            | FailureKind::Throttled
-            | FailureKind::Server
-            | FailureKind::Redirected
-            | FailureKind::Malformed => {
-                let wait = self.retry.failed(common.now, &mut common.rng, failure.retry_after);
-                common.call_failed(CallKind::Register, failure, Some(wait));
-            }
-        }
-        // Never POST again blindly: it may have been carried out, or somebody else may be there by now.
-        self.doubtful |= failure.is_ambiguous();
-        common.written = Some(common.now);
-    }
-
     /// The store has finished with a batch.
     pub(super) fn handle_stored(&mut self, ticket: &Ticket) {
         self.identity.take_if(|wanted| wanted == ticket);
@@ -283,92 +242,6 @@ impl Lifecycle {
         }
     }
 
-    /// Who we are, now that the session is known.
-    fn identity(&self, common: &Common) -> Option<Record> {
-        let session = &common.session.as_ref()?.session;
-        let shown = session.instance.as_ref();
-        let fence = common.params.target.allocation().cloned();
-        let instance = if fence.is_some() {
-            shown?.instance_id.clone()?
-        } else {
-            standing::own_id(common).cloned().unwrap_or_else(|| self.fresh_id.clone())
-        };
-        // An instance with our id that the backend itself allocated: its fence is ours too.
-        let allocation = fence.or_else(|| shown.and_then(|shown| shown.allocation_id.clone()));
-        Some(Record::Identity { session: Some(session.session_id.clone()), instance: Some(instance), allocation })
-    }
-
-    fn register(&mut self, common: &mut Common, regions: &mut Regions<'_>) -> Option<(Trigger, String)> {
-        if let Some(reason) = regions.drain.wanted() {
-            return Some((Trigger::Stop, reason.to_owned()));
-        }
-        let allocated = common.allocation_id().is_some();
-        if self.attached {
-            return Some((Trigger::Attached, "the backend took us as the host".to_owned()));
-        }
-        match self.standing.take() {
-            Some(Standing::Foreign(why)) => return Some((Trigger::Fenced, why)),
-            // Somebody may still write over it.
-            Some(Standing::Ours { .. }) if self.settled > regions.reader.begun() => {}
-            Some(Standing::Ours { status }) => match status {
-                JoinStatus::Closed => {
-                    return Some((Trigger::Fenced, "somebody else closed the instance".to_owned()));
-                }
-                JoinStatus::Pending | JoinStatus::Joinable => {
-                    self.attached = true;
-                    self.shown_joinable = status == JoinStatus::Joinable;
-                    return Some((Trigger::Attached, "the session shows us as its host".to_owned()));
-                }
-                // A provider's word: nobody has spoken for it yet. The PATCH that the publisher sends is the first.
-                JoinStatus::Requested | JoinStatus::Allocated | JoinStatus::Other(_) if allocated => {}
-                JoinStatus::Requested | JoinStatus::Allocated | JoinStatus::Other(_) => {
-                    self.attached = true;
-                    return Some((Trigger::Attached, "the session shows us as its host".to_owned()));
-                }
-            },
-            Some(Standing::Free | Standing::NotBound) if allocated && common.durable.attached => {
-                return Some((Trigger::Fenced, "the session has lost our allocation".to_owned()));
-            }
-            Some(Standing::SessionGone) if common.durable.attached => {
-                return Some((Trigger::Fenced, "the session is gone".to_owned()));
-            }
-            Some(Standing::Free) => {
-                let seen = common.session.as_ref().map(|view| view.seen);
-                self.free = seen.filter(|_| !allocated);
-            }
-            Some(Standing::NotBound | Standing::SessionGone) | None => {}
-        }
-        let settled = self.settled.is_none_or(|at| at <= common.now);
-        let patient = settled && self.retry.is_ready(common.now) && self.refused.is_ready(common.now);
-        if !allocated && self.register.is_none() && patient && common.may_send() {
-            // A disk that took its time over who we are, or a stopped process: by now somebody else may be there.
-            let young = |at: Instant| common.now.saturating_duration_since(at) < SETTLING;
-            if self.free.is_some_and(young) {
-                self.post(common);
-            } else if !self.looking {
-                self.looking = true;
-                regions.reader.look(common.now);
-            }
-        }
-        None
-    }
-
-    fn post(&mut self, common: &mut Common) {
-        let (Some(session), Some(instance_id)) = (common.session_id().cloned(), common.instance_id().cloned()) else {
-            return;
-        };
-        self.free = None;
-        self.settled = None;
-        let registration = Registration {
-            instance_id,
-            host_type: common.params.host_type.clone(),
-            startup_params: common.params.startup_params.clone(),
-            custom_data: Game::custom_data(common),
-        };
-        let call = Call::Register { session, registration: Box::new(registration) };
-        self.register = Some(common.send(Region::Lifecycle, call, CALL_LIMIT));
-    }
-
     fn host(&mut self, common: &mut Common, regions: &mut Regions<'_>) -> Option<(Trigger, String)> {
         match self.standing.take() {
             Some(Standing::Foreign(why)) => return Some((Trigger::Fenced, why)),
@@ -393,13 +266,10 @@ impl Lifecycle {
             }
             Some(Standing::NotBound) | None => {}
         }
-        if regions.game.has_failed_to_start() {
-            regions.drain.want("the game did not become ready in game.ready_timeout".to_owned());
-        }
         if let Some(reason) = regions.drain.wanted() {
             return Some((Trigger::Stop, reason.to_owned()));
         }
-        if common.phase == Phase::Loading && Game::is_ready(common) {
+        if common.phase == Phase::Loading && regions.game.is_ready(common) {
             return Some((Trigger::Ready, "the game is ready".to_owned()));
         }
         None
@@ -409,8 +279,15 @@ impl Lifecycle {
         if let Some(fenced) = self.sighted_while_ending(common) {
             return Some(fenced);
         }
-        let drained = regions.drain.is_drained(common.now, regions.game.client_seen)?;
-        Some((Trigger::Drained, drained.to_owned()))
+        let drained = if regions.game.is_held() {
+            // One that we started ends with us: it is told to stop, and by force if it must be.
+            None
+        } else if regions.game.is_over() {
+            Some("the game has ended")
+        } else {
+            regions.drain.is_drained(common.now, regions.game.client_seen)
+        };
+        drained.map(|drained| (Trigger::Drained, drained.to_owned()))
     }
 
     /// While we are ending, a missing instance or session is what we wanted.
@@ -432,7 +309,13 @@ impl Lifecycle {
         }
     }
 
+    /// A game that we started and that has not been the host yet may still run while we close.
     fn close(&mut self, common: &mut Common, regions: &mut Regions<'_>) -> Option<(Trigger, String)> {
+        let finished = self.say_last_words(common, regions)?;
+        (finished.0 == Trigger::Fenced || !regions.game.is_held()).then_some(finished)
+    }
+
+    fn say_last_words(&mut self, common: &mut Common, regions: &mut Regions<'_>) -> Option<(Trigger, String)> {
         if let Some(fenced) = self.sighted_while_ending(common) {
             return Some(fenced);
         }
@@ -458,7 +341,7 @@ impl Lifecycle {
             }
             Phase::Draining => {
                 self.close_durably(common);
-                regions.drain.begin(common.now, common.params.drain_timeout);
+                regions.drain.begin(common.now, regions.game.drain_time(common));
             }
             Phase::Closing => {
                 let hosted = self.attached || self.doubtful || common.durable.attached || self.register.is_some();
@@ -531,16 +414,6 @@ impl Lifecycle {
         let closed = self.closed.as_ref().map(|(_, until)| *until).filter(|until| *until > common.now);
         earliest([registering, closed, self.take_down.poll_timeout(common)])
     }
-}
-
-/// Where we were to be, for an instance that never was.
-fn place(common: &Common) -> Record {
-    let seen = common.session.as_ref().map(|view| view.session.session_id.clone());
-    let session = match &common.params.target {
-        Target::Session { session, .. } => Some(session.clone()),
-        Target::Allocation(_) => seen,
-    };
-    Record::Identity { session, instance: None, allocation: common.params.target.allocation().cloned() }
 }
 
 /// How long `closed` waits for the disk.

@@ -108,6 +108,42 @@ impl Outbox {
         self.offered.push(Offered { ticket, report, requests: request.into_iter().collect() });
     }
 
+    /// Reports of our own, and what is remembered with them: all in one batch. A fubar report whose like still waits for the
+    /// backend is left out.
+    pub(super) fn offer_own(&mut self, common: &mut Common, contents: Vec<Content>, remembered: Vec<Record>) {
+        let wall = common.wall();
+        let mut fresh = Vec::new();
+        for content in contents {
+            if self.is_waiting(common, &content) {
+                continue;
+            }
+            if common.durable.outbox.len() + self.offered.len() + fresh.len() >= LIMIT {
+                common.counters.reports_refused += 1;
+                continue;
+            }
+            fresh.push(Report { id: new_id(common, wall), key: None, accepted: wall, content });
+        }
+        for record in &remembered {
+            common.apply(record);
+        }
+        let mut records: Vec<Record> = fresh.iter().cloned().map(Record::Accepted).collect();
+        records.extend(remembered);
+        if records.is_empty() {
+            return;
+        }
+        let ticket = common.store(records);
+        let offered = |report| Offered { ticket: ticket.clone(), report, requests: Vec::new() };
+        self.offered.extend(fresh.into_iter().map(offered));
+    }
+
+    fn is_waiting(&self, common: &Common, content: &Content) -> bool {
+        let like = |waiting: &Report| match (&waiting.content, content) {
+            (Content::Fubar { error: one, .. }, Content::Fubar { error: other, .. }) => one == other,
+            (Content::Fubar { .. } | Content::Event(_), Content::Fubar { .. } | Content::Event(_)) => false,
+        };
+        common.durable.outbox.iter().any(like) || self.offered.iter().any(|offered| like(&offered.report))
+    }
+
     fn known(&self, common: &mut Common, key: &str, wall: Timestamp) -> Option<Known> {
         common.durable.forget_keys(wall);
         if let Some(known) = common.durable.keys.iter().find(|known| known.key == key) {
@@ -118,8 +154,14 @@ impl Outbox {
 
     /// The store has finished with a batch.
     pub(super) fn handle_stored(&mut self, common: &mut Common, ticket: &Ticket, result: Result<(), StoreFault>) {
-        let Some(at) = self.offered.iter().position(|offered| offered.ticket == *ticket) else { return };
-        let Offered { report, requests, .. } = self.offered.remove(at);
+        while let Some(at) = self.offered.iter().position(|offered| offered.ticket == *ticket) {
+            let offered = self.offered.remove(at);
+            Self::take(common, offered, result);
+        }
+    }
+
+    fn take(common: &mut Common, offered: Offered, result: Result<(), StoreFault>) {
+        let Offered { report, requests, .. } = offered;
         let verdict = match result {
             Ok(()) => Ok(Granted::Accepted(report.id.clone())),
             Err(fault) => Err(Denied::Store(fault)),

@@ -17,13 +17,16 @@ pub enum Phase {
     Loading,
     /// The game is ready. The backend sees `joinable`.
     Serving,
-    /// Told to stop: no new players, the game may finish, bounded. The backend sees `closed`.
+    /// Told to stop: no new players, the game may finish, bounded. The backend sees `closed`. Over with a game of our own only
+    /// once that has ended, or could not be ended by force.
     Draining,
-    /// Last words: the outbox is flushed, the instance is taken down.
+    /// Last words: the outbox is flushed, the instance is taken down. A game that was started before we were the host is
+    /// stopped meanwhile.
     Closing,
     /// Over.
     Ended,
-    /// Over: somebody else holds the session or the allocation. Nothing is written any more.
+    /// Over: somebody else holds the session or the allocation. Nothing is written any more. The exit waits for the end of a
+    /// game that we started.
     Superseded,
 }
 
@@ -62,7 +65,7 @@ impl Phase {
         }
     }
 
-    /// How it ended, if it did.
+    /// How it ended, if it did; with a game of our own `Ended` may be [`Outcome::Game`].
     pub fn outcome(self) -> Option<Outcome> {
         match self {
             Self::Ended => Some(Outcome::Ended),
@@ -85,7 +88,7 @@ pub enum Trigger {
     Ready,
     /// Our self-registered instance vanished from the session; nobody else is there.
     Vanished,
-    /// Told to stop: by command, by the game, or because the game failed.
+    /// Told to stop: by command, by the game, or because the game has ended or did not become ready.
     Stop,
     /// The game is done, or its time is over.
     Drained,

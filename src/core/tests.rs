@@ -7,10 +7,11 @@
 )]
 
 mod check;
+mod game;
 mod life;
 mod model;
 mod notify;
 mod posts;
 mod properties;
 mod reports;
-mod rig;
+pub(in crate::core) mod rig;

@@ -8,6 +8,7 @@
 mod backend;
 mod delivery;
 mod fencing;
+mod game;
 mod host;
 mod login;
 mod print;

@@ -11,7 +11,8 @@ use crate::core::call::{Answer, CallKind, Failure, FailureKind};
 use crate::core::event::{Command, Event, Request, Said, StoreFault};
 use crate::core::ids::NotificationId;
 use crate::core::instance::{Health, HealthConfig, InstanceInfo, JoinStatus};
-use crate::core::params::Params;
+use crate::core::params::{Params, ProbeParams, Process, Readiness};
+use crate::core::process::{End, EndStatus, Figures, GameEvent, Order, ProbeResult};
 use crate::core::{Machine as _, Outcome, Phase};
 
 /// Everything that can go wrong at once, and what must hold all the same.
@@ -180,6 +181,7 @@ enum Op {
     Stored(bool),
     Stop,
     Reload,
+    Game(u8),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -194,6 +196,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => any::<bool>().prop_map(Op::Stored),
         1 => Just(Op::Stop),
         1 => Just(Op::Reload),
+        4 => any::<u8>().prop_map(Op::Game),
     ]
 }
 
@@ -257,8 +260,43 @@ fn random_request(how: u8) -> Request {
     }
 }
 
+fn random_game_event(how: u8) -> GameEvent {
+    let status = match how % 5 {
+        0 => EndStatus::Code(0),
+        1 => EndStatus::Code(3),
+        2 => EndStatus::Signal(9),
+        3 => EndStatus::Signal(11),
+        _ => EndStatus::Unknown,
+    };
+    let health = [Health::Healthy, Health::Degraded, Health::Unhealthy][usize::from(how) % 3];
+    match how {
+        0..60 => GameEvent::Started { pid: u32::from(how) + 1 },
+        60..70 => GameEvent::NotStarted { why: "no".to_owned() },
+        70..100 => GameEvent::ReadyLine,
+        100..130 => GameEvent::Ended(Box::new(End {
+            status,
+            oom_killed: how.is_multiple_of(2),
+            core: None,
+            uptime: Duration::from_secs(1),
+            figures: Figures::default(),
+            tail: vec!["last words".to_owned()],
+        })),
+        130..=240 => GameEvent::Probed {
+            // One of them is not there.
+            probe: usize::from(how % 3),
+            result: ProbeResult { health, reason: "found".to_owned(), players: None },
+        },
+        _ => GameEvent::Figures(Figures { memory: Some(u64::from(how)), ..Figures::default() }),
+    }
+}
+
+/// A game of ours that has not ended, as far as was told, when the agent ends: it was at least ordered to be killed.
+fn is_left_running(orders: &[Order], ended: bool) -> bool {
+    orders.iter().any(|order| matches!(order, Order::Start { .. })) && !ended && !orders.contains(&Order::Kill)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 800, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Points 2 to 7 of the contract of the core: early, late and repeated time-outs are harmless; every call is closed once and
     /// unknown answers are ignored; there is always a deadline or a call; the exit comes once and nothing after it. The rig itself
@@ -267,9 +305,20 @@ proptest! {
     fn the_contract_of_the_core_holds_on_any_sequence(
         ops in prop::collection::vec(op(), 1..120),
         fenced in any::<bool>(),
+        process in prop::sample::select(vec![Process::Unknown, Process::Ours, Process::Watched]),
+        readiness in prop::sample::select(vec![Readiness::Sdk, Readiness::Immediate, Readiness::Probe, Readiness::Log]),
     ) {
-        let mut rig = Rig::new(if fenced { allocated() } else { params() });
+        let probe = |failure| ProbeParams {
+            name: "tcp".to_owned(),
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+            failure,
+        };
+        let probes = vec![probe(Health::Unhealthy), probe(Health::Degraded)];
+        let params = if fenced { allocated() } else { params() };
+        let mut rig = Rig::new(Params { process, readiness, probes, ..params });
         rig.store = None;
+        let (mut ended, mut superseded) = (false, None);
         let mut answered = Vec::new();
         for op in ops {
             match op {
@@ -306,6 +355,29 @@ proptest! {
                 }
                 Op::Stop => rig.event(Event::Command(Command::Drain { reason: "test".to_owned() })),
                 Op::Reload => rig.event(Event::Command(Command::Reloaded)),
+                Op::Game(how) => {
+                    let event = random_game_event(how);
+                    let ends = matches!(event, GameEvent::Ended(_) | GameEvent::NotStarted { .. });
+                    ended |= ends && !rig.orders.is_empty() && rig.exit.is_none();
+                    rig.event(Event::Game(event));
+                }
+            }
+            let starts = rig.orders.iter().filter(|order| matches!(order, Order::Start { .. })).count();
+            prop_assert!(starts <= 1, "the game is started {} times", starts);
+            match process {
+                Process::Unknown => prop_assert!(rig.orders.is_empty()),
+                Process::Watched => prop_assert_eq!(rig.orders.len(), starts),
+                Process::Ours => prop_assert!(rig.exit.is_none() || !is_left_running(&rig.orders, ended)),
+            }
+            if ended && process != Process::Unknown {
+                prop_assert!(!rig.agent.snapshot().ready, "a dead game is not ready");
+                prop_assert_eq!(rig.agent.snapshot().health.verdict, Health::Unhealthy);
+            }
+            if rig.phase() == Phase::Superseded {
+                prop_assert!(rig.calls.is_empty(), "a call of a superseded agent");
+                let seen = *superseded.get_or_insert(rig.now);
+                // Stop, then Kill, then nobody waits any more.
+                prop_assert!(rig.exit.is_some() || rig.now - seen <= Duration::from_secs(35));
             }
             for kind in CallKind::ALL {
                 let in_flight = rig.kinds().iter().filter(|other| **other == kind).count();

@@ -39,7 +39,7 @@ pub(super) fn wall() -> Timestamp {
 }
 
 /// A self-registered instance with a connection string and generous times.
-pub(super) fn params() -> Params {
+pub(in crate::core) fn params() -> Params {
     Params {
         name: InstanceName::parse("default").unwrap(),
         target: Target::Session { session: session_id(), allocation: None },

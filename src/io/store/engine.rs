@@ -60,6 +60,7 @@ fn shrinks(record: &Record) -> bool {
         | Record::Said(_)
         | Record::Cadence { .. }
         | Record::Page { .. }
+        | Record::Failures { .. }
         | Record::Accepted(_) => false,
     }
 }

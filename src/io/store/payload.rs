@@ -182,6 +182,7 @@ impl Pen<'_> {
             outbox,
             dead,
             keys,
+            failures,
             closed,
             superseded,
         } = durable;
@@ -193,6 +194,7 @@ impl Pen<'_> {
             said: said.clone(),
             cadence_millis: *cadence_millis,
             cursor: cursor.clone(),
+            failures: failures.clone(),
             closed: *closed,
             superseded: *superseded,
             seen: VecDeque::new(),

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::backend::Shown;
+use super::game::{CRASH, Game};
 use super::print::{Print, hash};
 use crate::core::auth::Auth;
 use crate::core::call::{Call, CallKind};
 use crate::core::durable::{Durable, Record};
 use crate::core::ids::{Generation, InstanceId, Ticket};
 use crate::core::params::Params;
+use crate::core::process::EndStatus;
 use crate::core::tests::rig::wall;
-use crate::core::{Agent, AuthView, Birth, Outcome};
+use crate::core::{Agent, AuthView, Birth, Machine as _, Outcome, Phase};
 
 /// The disk: what a restart finds, and what the store still has in mind to write (see the engine of the store).
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -107,6 +109,10 @@ pub(super) struct Host {
     pub(super) refused_token: Option<Generation>,
     pub(super) stopped: Option<Instant>,
     pub(super) over: Option<Outcome>,
+    /// The game of ours.
+    pub(super) game: Game,
+    /// It crashed in this life, and the backend is to hear of it.
+    pub(super) crashed: bool,
 }
 
 impl Host {
@@ -131,7 +137,17 @@ impl Host {
             refused_token: None,
             stopped: None,
             over: None,
+            game: Game::None,
+            crashed: false,
         }
+    }
+
+    /// The game ends like this.
+    pub(super) fn game_ends(&mut self, status: EndStatus) {
+        // Who was superseded says nothing any more.
+        let speaks = self.agent.snapshot().phase != Phase::Superseded;
+        self.crashed |= status == CRASH && speaks;
+        self.game = Game::Gone;
     }
 
     pub(super) fn seed(&self) -> u64 {
@@ -163,7 +179,13 @@ impl Host {
         let age = |at: Instant| now.saturating_duration_since(at).as_secs().min(6);
         print.add(&self.known.as_ref().map(|known| (&known.shown, age(known.at)))).add(&self.looked.map(age));
         print.add(&self.done).add(&self.acked).add(&self.asked).add(&self.waiting).add(&failed);
-        print.add(&self.refused_token).add(&self.stopped).add(&self.over).add(&self.life);
+        print
+            .add(&self.game)
+            .add(&self.crashed)
+            .add(&self.refused_token)
+            .add(&self.stopped)
+            .add(&self.over)
+            .add(&self.life);
         (print.hash(), print.names())
     }
 }

@@ -9,7 +9,8 @@ use super::world::World;
 use crate::core::call::{Call, CallKind, Login};
 use crate::core::durable::Durable;
 use crate::core::ids::InstanceId;
-use crate::core::{Machine as _, Outcome};
+use crate::core::params::Process;
+use crate::core::{Machine as _, Outcome, Phase};
 
 /// How young a look must be before a write that no fence protects.
 const YOUNG: Duration = Duration::from_secs(5);
@@ -18,6 +19,8 @@ pub(super) const POST: &str = "POST over somebody who came after the look";
 pub(super) const PATCH: &str = "PATCH on somebody who came after the look";
 pub(super) const DELETE: &str = "DELETE of somebody who came after the look";
 pub(super) const NOBODY: &str = "each has given way to the other";
+/// The report of a crash.
+const CRASHED: &str = "game_crashed";
 /// A stop with nothing to drain ends within this.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -36,6 +39,9 @@ pub(super) fn sent(world: &mut World, at: usize, call: &Call) {
     let process = &world.processes[host.process];
     let (name, now) = (host.name, world.now);
     let mut broken: Vec<String> = Vec::new();
+    if host.agent.snapshot().phase == Phase::Superseded {
+        broken.push(format!("{kind} although it is superseded"));
+    }
     if host.disk.synced.superseded {
         broken.push(format!("{kind} although it was superseded for good"));
     }
@@ -155,6 +161,37 @@ pub(super) fn acknowledged(world: &mut World, at: usize, notification: &str) {
     }
 }
 
+/// How long a stop may take: a game of ours has its time, and SIGKILL its own.
+fn stop_limit(host: &Host) -> Duration {
+    match host.params.process {
+        Process::Ours => STOP + host.params.drain_timeout + host.params.stop_timeout + Duration::from_secs(5),
+        Process::Unknown | Process::Watched => STOP,
+    }
+}
+
+/// An agent ends.
+pub(super) fn exit(world: &mut World, at: usize, outcome: Outcome) {
+    let host = &world.hosts[at];
+    let mut broken: Vec<&str> = Vec::new();
+    if host.game.is_left_running() {
+        broken.push("leaves its game running, and nobody has ordered to kill it");
+    }
+    let disk = &host.disk.synced;
+    let waits = disk.outbox.iter().any(|report| report.content.label() == CRASHED);
+    let told = waits || world.backend.copies.contains_key(CRASHED);
+    if host.crashed && outcome != Outcome::Superseded && !(told && disk.failures.is_some()) {
+        broken.push("ends although the crash of its game is neither durable nor told");
+    }
+    let well = host.crashed && host.stopped.is_none() && outcome == Outcome::Ended;
+    if well {
+        broken.push("ends in good order although its game crashed and nobody had stopped it");
+    }
+    let name = host.name;
+    for words in broken {
+        world.break_rule(format!("{name} {words}"));
+    }
+}
+
 /// What holds in every state.
 pub(super) fn state(world: &mut World) {
     let mut broken: Vec<String> = Vec::new();
@@ -184,9 +221,10 @@ pub(super) fn state(world: &mut World) {
         }
     }
     for (at, host) in world.hosts.iter().enumerate() {
-        let late = host.stopped.is_some_and(|stopped| world.now - stopped > STOP);
+        let limit = stop_limit(host);
+        let late = host.stopped.is_some_and(|stopped| world.now - stopped > limit);
         if late && host.over.is_none() {
-            broken.push(format!("{} has not ended {STOP:?} after its stop", host.name));
+            broken.push(format!("{} has not ended {limit:?} after its stop", host.name));
         }
         if !host.params.notifications || !world.is_touched(at) {
             continue;

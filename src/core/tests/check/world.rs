@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Shown};
+use super::game::{Game, ended};
 use super::host::{Host, Known, Process, Waiter, wants};
 use super::print::Print;
 use super::rules;
@@ -18,6 +19,7 @@ use crate::core::durable::Record;
 use crate::core::event::{Command, Event, Granted, Request, StoreFault};
 use crate::core::ids::{CallId, Generation, RequestId};
 use crate::core::params::Params;
+use crate::core::process::{EndStatus, GameEvent};
 use crate::core::tests::rig::wall;
 use crate::core::{Action, AuthView, Machine as _};
 
@@ -37,6 +39,8 @@ pub(super) struct Budget {
     pub(super) publishes: u8,
     pub(super) reports: u8,
     pub(super) stops: u8,
+    /// Games of ours that end by themselves, well or by a crash.
+    pub(super) game_ends: u8,
     /// Times that time passes although a message is pending.
     pub(super) delays: u8,
     /// The network falls silent for good.
@@ -77,6 +81,8 @@ pub(super) enum Step {
     /// The game takes the oldest notification and acknowledges it.
     Ack(usize),
     Stop(usize),
+    /// A game of ours ends like this.
+    GameEnds(usize, EndStatus),
     Publish,
     Reassign,
     TokenDies(usize),
@@ -250,6 +256,8 @@ impl World {
             if budget.stops > 0 && host.stopped.is_none() {
                 steps.push(Step::Stop(at));
             }
+            let by_itself = budget.game_ends > 0;
+            steps.extend(host.game.ends(by_itself).into_iter().map(|status| Step::GameEnds(at, status)));
         }
         if budget.publishes > 0 {
             steps.push(Step::Publish);
@@ -321,6 +329,11 @@ impl World {
                 let now = self.now;
                 self.host_mut(at).stopped = Some(now);
                 self.tell(at, Event::Command(Command::Drain { reason: "SIGTERM".to_owned() }));
+            }
+            Step::GameEnds(at, status) => {
+                self.budget.game_ends -= u8::from(self.hosts[at].game.is_by_itself(status));
+                self.host_mut(at).game_ends(status);
+                self.tell(at, Event::Game(ended(status)));
             }
             Step::Publish => {
                 self.budget.publishes -= 1;
@@ -616,7 +629,10 @@ impl World {
 
     /// Does one thing that this check does not look at; says whether there was one.
     fn do_quietly(&mut self) -> bool {
-        if !self.scope.slow_login
+        if let Some(at) = self.hosts.iter().position(|host| host.game == Game::Ordered) {
+            self.host_mut(at).game = Game::Running;
+            self.tell(at, Event::Game(GameEvent::Started { pid: 1 }));
+        } else if !self.scope.slow_login
             && let Some(at) = self.processes.iter().position(|process| process.login.is_some())
         {
             self.logged_in(at, true);
@@ -698,8 +714,14 @@ impl World {
                 self.processes[process].auth.reseed(3);
                 self.processes[process].auth.handle_event(AuthEvent::Rejected(generation), now);
             }
-            // A world without a game's process and without a push way.
-            Action::Note(_) | Action::Game(_) | Action::HandOver(_) => {}
+            Action::Game(order) => {
+                let ordered = self.host_mut(at).game.ordered(&order);
+                if let Err(words) = ordered {
+                    self.break_rule(format!("{}: {words}", self.hosts[at].name));
+                }
+            }
+            // A world without a push way.
+            Action::Note(_) | Action::HandOver(_) => {}
             Action::Exit(outcome) => {
                 let host = self.host_mut(at);
                 host.over = Some(outcome);
@@ -708,6 +730,7 @@ impl World {
                     host.disk.write(&records, false);
                 }
                 host.waiting.clear();
+                rules::exit(self, at, outcome);
             }
         }
     }
