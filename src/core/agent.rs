@@ -18,6 +18,7 @@ use super::game::{self, Game};
 use super::heartbeat::Heartbeat;
 use super::ids::{CallId, InstanceId, RequestId, Ticket};
 use super::lifecycle::{Lifecycle, Regions};
+use super::listing::{self, ListingKeeper};
 use super::machine::Machine;
 use super::notifications::Notifications;
 use super::outbox::Outbox;
@@ -59,6 +60,7 @@ pub struct Agent {
     outbox: Outbox,
     game: Game,
     drain: Drain,
+    listing: ListingKeeper,
 }
 
 impl Agent {
@@ -81,6 +83,7 @@ impl Agent {
             outbox: Outbox::new(&common),
             game: Game::new(now),
             drain: Drain::default(),
+            listing: ListingKeeper::default(),
             common,
         };
         agent.settle();
@@ -91,6 +94,12 @@ impl Agent {
     #[cfg(test)]
     pub(super) fn reseed(&mut self, seed: u64) {
         self.common.rng.seed(seed);
+    }
+
+    /// As a probe or the game would say it.
+    #[cfg(test)]
+    pub(super) fn set_players(&mut self, players: Option<super::process::Players>) {
+        self.common.players = players;
     }
 
     fn answered(&mut self, id: &CallId, result: Result<Answer, Failure>) {
@@ -161,6 +170,10 @@ impl Agent {
                 let event = SessionEvent { event_code, timestamp: wall, description, custom_data };
                 self.offer(id, Content::Event(event), None, wall);
             }
+            Request::Duty { duty, key } => match listing::admit(&self.common, duty) {
+                Ok(duty) => self.offer(id, Content::Duty(duty), key, wall),
+                Err(denied) => self.common.reply(id, Err(denied)),
+            },
             Request::Ack(through) => self.notifications.acknowledge(&mut self.common, id, through),
             Request::Drain { reason } => {
                 self.drain.want(reason.unwrap_or_else(|| "asked through the local API".to_owned()));
@@ -211,6 +224,10 @@ impl Agent {
                 let wall = self.common.wall();
                 self.outbox.offer(&mut self.common, None, content, None, wall);
             }
+            if let Some(duty) = self.listing.advance(&self.common, &self.outbox) {
+                let wall = self.common.wall();
+                self.outbox.offer(&mut self.common, None, Content::Duty(duty), None, wall);
+            }
             if !self.step() {
                 break;
             }
@@ -220,6 +237,9 @@ impl Agent {
             self.publisher.wish(wish);
             if self.publisher.wants_sighting(&self.common) {
                 self.reader.look(self.common.now);
+            }
+            if self.outbox.wants_sighting(&self.common) && !self.reader.is_looking() {
+                self.common.look = true;
             }
             self.reader.advance(&mut self.common);
             self.publisher.advance(&mut self.common);
@@ -310,6 +330,7 @@ impl Machine for Agent {
             self.notifications.poll_timeout(common),
             self.game.poll_timeout(common),
             self.drain.poll_timeout(common.now),
+            self.listing.poll_timeout(common, &self.outbox),
         ])
     }
 

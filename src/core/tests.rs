@@ -7,7 +7,9 @@
 )]
 
 mod check;
+mod duties;
 mod life;
+mod listing;
 mod model;
 mod notify;
 mod posts;

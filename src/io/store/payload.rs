@@ -182,6 +182,7 @@ impl Pen<'_> {
             outbox,
             dead,
             keys,
+            listing,
             closed,
             superseded,
         } = durable;
@@ -193,6 +194,7 @@ impl Pen<'_> {
             said: said.clone(),
             cadence_millis: *cadence_millis,
             cursor: cursor.clone(),
+            listing: listing.clone(),
             closed: *closed,
             superseded: *superseded,
             seen: VecDeque::new(),
