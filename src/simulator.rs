@@ -45,8 +45,8 @@ mod world;
 pub use fault::{Fault, FaultError, FaultRule, Match};
 pub use happening::{Happening, What};
 pub use ledger::{
-    Authorization, HealthRecord, Ledger, LoginRecord, OddityRecord, Outcome, RejectionRecord, ReplacementRecord,
-    ReportRecord, RequestRecord,
+    Authorization, DutyRecord, HealthRecord, Ledger, LoginRecord, OddityRecord, Outcome, RejectionRecord,
+    ReplacementRecord, ReportRecord, RequestRecord,
 };
 pub use options::{
     ALL_PERMISSIONS, AllocationSpec, ClientSpec, DEMO_SESSION, FlagError, Options, SessionSpec, UserSpec,

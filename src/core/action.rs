@@ -115,16 +115,16 @@ pub enum Note {
     },
     /// A report reached the backend.
     ReportSent {
-        /// Its kind: "fubar" or "event".
+        /// Its kind: "fubar", "event" or "duty".
         what: &'static str,
-        /// The error or event code.
+        /// The error, the event code, or which duty.
         label: String,
     },
     /// A report can never be delivered; it is kept.
     ReportDead {
-        /// Its kind: "fubar" or "event".
+        /// Its kind: "fubar", "event" or "duty".
         what: &'static str,
-        /// The error or event code.
+        /// The error, the event code, or which duty.
         label: String,
         /// Why.
         reason: String,

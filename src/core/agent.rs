@@ -18,6 +18,7 @@ use super::game::{self, Filing, Game};
 use super::heartbeat::Heartbeat;
 use super::ids::{CallId, InstanceId, RequestId, Ticket};
 use super::lifecycle::{Lifecycle, Regions};
+use super::listing::{self, ListingKeeper};
 use super::machine::Machine;
 use super::notifications::Notifications;
 use super::outbox::Outbox;
@@ -61,6 +62,7 @@ pub struct Agent {
     drain: Drain,
     /// The exit is out: nothing comes any more. A superseded agent waits for the game that it started before that.
     over: bool,
+    listing: ListingKeeper,
 }
 
 impl Agent {
@@ -84,6 +86,7 @@ impl Agent {
             game: Game::new(&common),
             drain: Drain::default(),
             over: false,
+            listing: ListingKeeper::default(),
             common,
         };
         agent.settle();
@@ -164,6 +167,10 @@ impl Agent {
                 let event = SessionEvent { event_code, timestamp: wall, description, custom_data };
                 self.offer(id, Content::Event(event), None, wall);
             }
+            Request::Duty { duty, key } => match listing::admit(&self.common, duty) {
+                Ok(duty) => self.offer(id, Content::Duty(duty), key, wall),
+                Err(denied) => self.common.reply(id, Err(denied)),
+            },
             Request::Ack(through) => self.notifications.acknowledge(&mut self.common, id, through),
             Request::Drain { reason } => {
                 self.drain.want(reason.unwrap_or_else(|| "asked through the local API".to_owned()));
@@ -212,6 +219,10 @@ impl Agent {
     fn settle(&mut self) {
         for _ in 0..STEPS {
             self.look_after_the_game();
+            if let Some(duty) = self.listing.advance(&self.common, &self.outbox) {
+                let wall = self.common.wall();
+                self.outbox.offer(&mut self.common, None, Content::Duty(duty), None, wall);
+            }
             if !self.step() {
                 break;
             }
@@ -221,6 +232,9 @@ impl Agent {
             self.publisher.wish(wish);
             if self.publisher.wants_sighting(&self.common) {
                 self.reader.look(self.common.now);
+            }
+            if self.outbox.wants_sighting(&self.common) && !self.reader.is_looking() {
+                self.common.look = true;
             }
             self.reader.advance(&mut self.common);
             self.publisher.advance(&mut self.common);
@@ -346,6 +360,7 @@ impl Machine for Agent {
             self.notifications.poll_timeout(common),
             self.game.poll_timeout(common),
             self.drain.poll_timeout(common.now),
+            self.listing.poll_timeout(common, &self.outbox),
         ])
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::duty::Duty;
 use super::ids::{AllocationId, Etag, Generation, InstanceId, NotificationId, SessionId};
 use super::instance::{
     CustomData, Health, HealthConfig, InstanceInfo, JoinParams, JoinStatus, Notification, Session, StartupParams,
@@ -71,6 +72,13 @@ pub enum Call {
         /// The event.
         event: Box<SessionEvent>,
     },
+    /// A host's other duty: the match, the browser, the session, a player.
+    Duty {
+        /// Our session.
+        session: SessionId,
+        /// The duty.
+        duty: Box<Duty>,
+    },
     /// The long poll for notifications, always with `offset_reset_strategy=earliest` (backend.md, trap 3).
     Poll {
         /// Our instance.
@@ -105,6 +113,14 @@ pub enum CallKind {
     Fubar,
     /// [`Call::PostEvent`]
     PostEvent,
+    /// [`Call::Duty`]: begin, update or end a match.
+    Match,
+    /// [`Call::Duty`]: list, update or unlist the session in the public browser.
+    Browser,
+    /// [`Call::Duty`]: update the session.
+    UpdateSession,
+    /// [`Call::Duty`]: remove a player.
+    RemovePlayer,
     /// [`Call::Poll`]
     Poll,
     /// A login or refresh.
@@ -113,7 +129,7 @@ pub enum CallKind {
 
 impl CallKind {
     /// Every kind, for tables of metrics.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::FindSession,
         Self::ReadSession,
         Self::Register,
@@ -123,6 +139,10 @@ impl CallKind {
         Self::PostHealth,
         Self::Fubar,
         Self::PostEvent,
+        Self::Match,
+        Self::Browser,
+        Self::UpdateSession,
+        Self::RemovePlayer,
         Self::Poll,
         Self::Login,
     ];
@@ -139,21 +159,29 @@ impl CallKind {
             Self::PostHealth => "health",
             Self::Fubar => "fubar",
             Self::PostEvent => "event",
+            Self::Match => "match",
+            Self::Browser => "browser",
+            Self::UpdateSession => "update_session",
+            Self::RemovePlayer => "remove_player",
             Self::Poll => "poll",
             Self::Login => "login",
         }
     }
 
-    /// The permission that the backend wants for it (backend.md, table of calls), for an operator's eyes.
+    /// The permission that the backend wants for it (backend.md, table of calls; [`super::duty`] for the duties), for an operator's eyes.
     pub fn permission(self) -> &'static str {
         match self {
             Self::FindSession => "session:read:allocation",
             Self::ReadSession => "session:read:any (or session:read:self)",
-            Self::Register | Self::Update | Self::Unregister => "session:update:any (or session:update:self)",
+            Self::Register | Self::Update | Self::Unregister | Self::Match | Self::UpdateSession => {
+                "session:update:any (or session:update:self)"
+            }
             Self::HealthConfig => "session:read:config",
             Self::PostHealth => "session:instance:health",
             Self::Fubar => "session:update:fubar",
             Self::PostEvent => "session:update:event",
+            Self::Browser => "session:update:browser",
+            Self::RemovePlayer => "session:update-player:any",
             Self::Poll => "notification:instance:read",
             Self::Login => "none: the credentials themselves were refused",
         }
@@ -169,6 +197,10 @@ impl CallKind {
             | Self::PostHealth
             | Self::Fubar
             | Self::PostEvent
+            | Self::Match
+            | Self::Browser
+            | Self::UpdateSession
+            | Self::RemovePlayer
             | Self::Login => false,
         }
     }
@@ -193,6 +225,7 @@ impl Call {
             Self::PostHealth { .. } => CallKind::PostHealth,
             Self::Fubar { .. } => CallKind::Fubar,
             Self::PostEvent { .. } => CallKind::PostEvent,
+            Self::Duty { duty, .. } => duty.call_kind(),
             Self::Poll { .. } => CallKind::Poll,
         }
     }
@@ -292,7 +325,7 @@ pub enum Answer {
     HealthConfig(HealthConfig),
     /// To [`Call::PostHealth`]: what the backend now thinks of us (backend.md, trap 10: it may differ).
     HealthAccepted(Health),
-    /// To [`Call::Fubar`] and [`Call::PostEvent`].
+    /// To [`Call::Fubar`], [`Call::PostEvent`] and [`Call::Duty`].
     Accepted,
     /// To [`Call::Poll`].
     Page(Page),

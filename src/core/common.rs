@@ -17,6 +17,7 @@ use super::event::Verdict;
 use super::ids::{AllocationId, CallId, Counter, Generation, InstanceId, RequestId, SessionId, Ticket};
 use super::params::Params;
 use super::phase::Phase;
+use super::process::Players;
 use super::snapshot::{Counters, SessionView, StoreView};
 
 /// Longest wait for an answer to a call that has no rule of its own (backend.md, "Numbers").
@@ -53,10 +54,14 @@ pub(super) struct Common {
     pub(super) session: Option<SessionView>,
     /// When the backend last showed us as the host (a GET, or the answer to a write).
     pub(super) confirmed: Option<Instant>,
+    /// When a look last showed, while we were ending, that nobody has the session any more, or that it is gone.
+    pub(super) unclaimed: Option<Instant>,
     /// When the backend last answered a write of ours: what was read before that is old.
     pub(super) written: Option<Instant>,
     /// Somebody wants the session to be read now.
     pub(super) look: bool,
+    /// How many players the game has, where anything tells.
+    pub(super) players: Option<Players>,
     pub(super) store: StoreView,
     pub(super) counters: Counters,
     /// Calls in flight and who waits for them.
@@ -84,8 +89,10 @@ impl Common {
             inbox_version: 0,
             session: None,
             confirmed: None,
+            unclaimed: None,
             written: None,
             look: false,
+            players: None,
             store: StoreView::default(),
             counters: Counters::default(),
             owners: BTreeMap::new(),

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::call::SessionEvent;
+use super::duty::{Duty, Listing};
 use super::ids::{AllocationId, InstanceId, NotificationId, ReportId, SessionId};
 use super::instance::{CustomData, Notification};
 use super::params::Target;
@@ -142,22 +143,26 @@ pub enum Content {
     },
     /// Something happened.
     Event(SessionEvent),
+    /// The host does one of its other duties.
+    Duty(Duty),
 }
 
 impl Content {
-    /// "fubar" or "event".
+    /// "fubar", "event" or "duty".
     pub fn what(&self) -> &'static str {
         match self {
             Self::Fubar { .. } => "fubar",
             Self::Event(_) => "event",
+            Self::Duty(_) => "duty",
         }
     }
 
-    /// The error or the event code.
+    /// The error, the event code, or which duty.
     pub fn label(&self) -> &str {
         match self {
             Self::Fubar { error, .. } => error,
             Self::Event(event) => &event.event_code,
+            Self::Duty(duty) => duty.as_str(),
         }
     }
 }
@@ -212,6 +217,8 @@ pub struct Durable {
     pub keys: VecDeque<Key>,
     /// See [`Record::Failures`].
     pub failures: Option<Failures>,
+    /// What the public browser is to show of our session, by the last duty that was accepted; `None` if it is not listed.
+    pub listing: Option<Listing>,
     /// See [`Record::Closed`].
     pub closed: bool,
     /// See [`Record::Superseded`].
@@ -261,6 +268,11 @@ impl Durable {
                 if let Some(key) = &report.key {
                     self.keys.push_back(Key { key: key.clone(), report: report.id.clone(), accepted: report.accepted });
                     self.forget_keys(report.accepted);
+                }
+                if let Content::Duty(duty) = &report.content
+                    && let Some(listed) = duty.listed()
+                {
+                    self.listing = listed.cloned();
                 }
                 self.outbox.push_back(report.clone());
             }

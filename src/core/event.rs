@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::auth::AuthView;
 use super::call::{Answer, Failure};
+use super::duty::Duty;
 use super::ids::{CallId, NotificationId, ReportId, RequestId, Ticket};
 use super::instance::{CustomData, Health};
 use super::process::GameEvent;
@@ -113,6 +114,13 @@ pub enum Request {
         description: Option<String>,
         /// Values of 1..4096 characters.
         custom_data: CustomData,
+    },
+    /// POST, PATCH and DELETE of /v1/match and /v1/browser, PATCH /v1/session, DELETE /v1/players/{uuid}
+    Duty {
+        /// What is to be done.
+        duty: Duty,
+        /// As of a fubar.
+        key: Option<String>,
     },
     /// POST /v1/notifications/ack
     Ack(NotificationId),

@@ -19,7 +19,7 @@ use super::durable::{Content, Record};
 use super::instance::{CustomData, Health};
 use super::params::{Process, Readiness};
 use super::phase::Phase;
-use super::process::{End, Figures, GameEvent, Order, Players, ProbeResult};
+use super::process::{End, Figures, GameEvent, Order, ProbeResult};
 use super::snapshot::{GameView, ProbeView};
 use super::timers::earliest;
 
@@ -52,7 +52,6 @@ pub(super) struct Game {
     fusion: Fusion,
     life: Life,
     figures: Figures,
-    players: Option<Players>,
     /// The silence of this episode was reported.
     silence_reported: bool,
     /// That probes fail was reported in this episode.
@@ -77,7 +76,6 @@ impl Game {
             fusion: Fusion::new(&common.params, known, common.now),
             life: Life::new(common.params.process),
             figures: Figures::default(),
-            players: None,
             silence_reported: false,
             probes_reported: false,
             late: false,
@@ -173,11 +171,6 @@ impl Game {
         self.life.says_done(common.now);
     }
 
-    /// How many players there are: a probe says so, or the game itself. The newest word counts.
-    pub(super) fn has_players(&mut self, players: Players) {
-        self.players = Some(players);
-    }
-
     /// An adapter tells something.
     pub(super) fn handle(&mut self, common: &mut Common, drain: &Drain, event: GameEvent) {
         match event {
@@ -209,7 +202,7 @@ impl Game {
     fn probed(&mut self, common: &mut Common, probe: usize, result: &ProbeResult) {
         self.fusion.probed(&common.params, probe, result, common.now);
         if let Some(players) = result.players {
-            self.has_players(players);
+            common.players = Some(players);
         }
         if common.params.readiness == Readiness::Probe && self.fusion.is_found_healthy() {
             Self::becomes_ready(common);
@@ -388,7 +381,7 @@ impl Game {
             State::Running { pid } => (Some(*pid), None),
             State::Over(over) => (None, Some(Arc::clone(&over.words))),
         };
-        GameView { pid, ended, players: self.players, figures: self.figures, probes: self.probes(common) }
+        GameView { pid, ended, players: common.players, figures: self.figures, probes: self.probes(common) }
     }
 }
 

@@ -107,6 +107,11 @@ identifier!(
     AllocationId, 128
 );
 identifier!(
+    /// A match of a session. The 2023-11 contract gives no limit where the match is begun; 1..128 characters is what the later
+    /// contract has wherever it names one.
+    MatchId, 128
+);
+identifier!(
     /// A notification's id. Opaque: it is echoed byte for byte as the cursor, never parsed.
     /// The contract gives no limit; 512 is ours.
     NotificationId, 512
@@ -123,6 +128,40 @@ identifier!(
     /// The name of an instance in the configuration, also in logs, metrics and the store.
     InstanceName, 64
 );
+
+/// A player: a UUID (2023-11 contract, player_uuid). Written in the usual form with hyphens, however it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PlayerId(uuid::Uuid);
+
+impl PlayerId {
+    /// Takes a text as a player's UUID.
+    ///
+    /// # Errors
+    /// If it is not one.
+    pub fn parse(text: &str) -> Result<Self, uuid::Error> {
+        uuid::Uuid::try_parse(text).map(Self)
+    }
+}
+
+impl TryFrom<String> for PlayerId {
+    type Error = uuid::Error;
+    fn try_from(text: String) -> Result<Self, uuid::Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<PlayerId> for String {
+    fn from(id: PlayerId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for PlayerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
 
 /// One call in flight. Made by the core, unique for the life of the process.
 ///

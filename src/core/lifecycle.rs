@@ -291,10 +291,15 @@ impl Lifecycle {
     }
 
     /// While we are ending, a missing instance or session is what we wanted.
-    fn sighted_while_ending(&mut self, common: &Common) -> Option<(Trigger, String)> {
+    fn sighted_while_ending(&mut self, common: &mut Common) -> Option<(Trigger, String)> {
         match self.standing.take()? {
             Standing::Foreign(why) => Some((Trigger::Fenced, why)),
-            Standing::Free | Standing::NotBound | Standing::SessionGone => {
+            Standing::Free | Standing::SessionGone => {
+                common.unclaimed = Some(common.now);
+                self.take_down.gone();
+                None
+            }
+            Standing::NotBound => {
                 self.take_down.gone();
                 None
             }

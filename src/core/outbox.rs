@@ -1,4 +1,5 @@
-//! Fubar reports and session events on their way to the backend: in order of acceptance, one sender, no end.
+//! Fubar reports, session events and a host's other duties on their way to the backend: in order of acceptance, one sender, no
+//! end.
 //!
 //! ```text
 //!   offered ── stored ──► waiting ── sent ──► delivered (forgotten; its key stays for a day)
@@ -8,7 +9,10 @@
 //!    denied
 //! ```
 //!
-//! Fubar has no idempotency key in the backend: a copy is sent only where an outcome was ambiguous (backend.md, trap 12).
+//! Fubar has no idempotency key in the backend: a copy is sent only where an outcome was ambiguous (backend.md, trap 12). A duty
+//! writes to the session, and no fence keeps it from somebody else's (trap 7): it goes out only once we have been the host, and
+//! after a look at most five seconds old that showed nobody else. What a refused duty comes to is [`super::duty::Duty::ruling`]'s to
+//! say; while one is refused for want of a permission, reports and events overtake it (other duties do not).
 
 use std::time::{Duration, Instant};
 
@@ -19,9 +23,11 @@ use super::backoff::{Policy, Retry};
 use super::call::{Answer, Call, CallKind, Failure, FailureKind, FubarReport};
 use super::common::{CALL_LIMIT, Common, Region};
 use super::durable::{Content, Record, Report};
+use super::duty::Ruling;
 use super::event::{Denied, Granted, StoreFault};
 use super::ids::{CallId, ReportId, RequestId, Ticket};
 use super::phase::Phase;
+use super::publisher::SIGHTING_LIFETIME;
 use super::session::missing;
 use super::snapshot::OutboxView;
 
@@ -50,8 +56,12 @@ pub(super) struct Outbox {
     in_flight: Option<(CallId, ReportId)>,
     retry: Retry,
     refused: Retry,
+    /// The same for duties: the permissions are others.
+    barred: Retry,
     /// Something has failed, or was left from before, and the queue is not empty yet.
     backlog: bool,
+    /// A try of this duty may have been carried out although we have no answer; after a restart the oldest is such a one.
+    doubtful: Option<ReportId>,
     last_sent: Option<Instant>,
     last_failure: Option<String>,
 }
@@ -63,7 +73,9 @@ impl Outbox {
             in_flight: None,
             retry: Retry::new(FAILED),
             refused: Retry::new(REFUSED),
+            barred: Retry::new(REFUSED),
             backlog: !common.durable.outbox.is_empty(),
+            doubtful: common.durable.outbox.front().filter(|oldest| is_duty(oldest)).map(|oldest| oldest.id.clone()),
             last_sent: None,
             last_failure: None,
         }
@@ -71,6 +83,7 @@ impl Outbox {
 
     pub(super) fn reloaded(&mut self) {
         self.refused.reset();
+        self.barred.reset();
     }
 
     /// Somebody reports something. The verdict comes once it is on disk.
@@ -96,7 +109,7 @@ impl Outbox {
             }
             return;
         }
-        if common.durable.outbox.len() + self.offered.len() >= LIMIT {
+        if !self.has_room(common) {
             common.counters.reports_refused += 1;
             if let Some(request) = request {
                 common.reply(request, Err(Denied::Full { limit: LIMIT }));
@@ -139,9 +152,27 @@ impl Outbox {
     fn is_waiting(&self, common: &Common, content: &Content) -> bool {
         let like = |waiting: &Report| match (&waiting.content, content) {
             (Content::Fubar { error: one, .. }, Content::Fubar { error: other, .. }) => one == other,
-            (Content::Fubar { .. } | Content::Event(_), Content::Fubar { .. } | Content::Event(_)) => false,
+            (
+                Content::Fubar { .. } | Content::Event(_) | Content::Duty(_),
+                Content::Fubar { .. } | Content::Event(_) | Content::Duty(_),
+            ) => false,
         };
         common.durable.outbox.iter().any(like) || self.offered.iter().any(|offered| like(&offered.report))
+    }
+
+    /// Whether one more is taken.
+    pub(super) fn has_room(&self, common: &Common) -> bool {
+        common.durable.outbox.len() + self.offered.len() < LIMIT
+    }
+
+    /// Whether a duty of the browser is on its way to the disk: what is listed is not settled yet.
+    pub(super) fn is_storing_browser(&self) -> bool {
+        self.offered.iter().any(|offered| is_browser(&offered.report))
+    }
+
+    /// Whether a duty of the browser waits for the backend.
+    pub(super) fn has_waiting_browser(common: &Common) -> bool {
+        common.durable.outbox.iter().any(is_browser)
     }
 
     fn known(&self, common: &mut Common, key: &str, wall: Timestamp) -> Option<Known> {
@@ -182,7 +213,23 @@ impl Outbox {
     pub(super) fn is_flushed(&self, common: &Common) -> bool {
         self.offered.is_empty()
             && self.in_flight.is_none()
-            && (common.durable.outbox.is_empty() || self.refused.failures() > 0 || common.session_id().is_none())
+            && (common.durable.outbox.is_empty()
+                || common.session_id().is_none()
+                || match (self.is_barred(common), oldest_report(common)) {
+                    (true, None) => true,
+                    (true, Some(_)) => self.refused.failures() > 0,
+                    (false, _) => self.refused.failures() > 0 && !is_duty_next(common),
+                })
+    }
+
+    /// Whether the oldest is a duty that cannot go for a while: refused, or we have never been the host.
+    fn is_barred(&self, common: &Common) -> bool {
+        is_duty_next(common) && (self.barred.failures() > 0 || !common.durable.attached)
+    }
+
+    /// Whether a duty is due, and only a young look at the session is missing.
+    pub(super) fn wants_sighting(&self, common: &Common) -> bool {
+        self.next(common).is_some_and(|(next, ready)| is_duty(next) && ready <= common.now && !is_unopposed(common))
     }
 
     fn is_wanted(common: &Common) -> bool {
@@ -192,14 +239,35 @@ impl Outbox {
         }
     }
 
-    fn due(&self, common: &Common) -> Option<Instant> {
+    /// What goes next, and when it may as far as the backend's patience is concerned: the oldest, or for as long as that is
+    /// barred the oldest report. A missing permission for the browser must not hold up the news of a crash.
+    fn next<'a>(&self, common: &'a Common) -> Option<(&'a Report, Instant)> {
         let known = common.session_id().is_some() && common.instance_id().is_some();
-        let free = self.in_flight.is_none() && !common.durable.outbox.is_empty();
-        if !free || !known || !Self::is_wanted(common) || !common.may_send() {
+        if self.in_flight.is_some() || !known || !Self::is_wanted(common) || !common.may_send() {
             return None;
         }
         let gap = if self.backlog { self.last_sent.map(|last| last + BACKLOG_GAP) } else { None };
-        [gap, self.retry.until(), self.refused.until()].into_iter().flatten().max().or(Some(common.now))
+        let ready = |refused: &Retry| {
+            [gap, self.retry.until(), refused.until()].into_iter().flatten().fold(common.now, Instant::max)
+        };
+        let report = || oldest_report(common).map(|report| (report, ready(&self.refused)));
+        let oldest = common.durable.outbox.front()?;
+        if !is_duty(oldest) {
+            return report();
+        }
+        let duty = common.durable.attached.then(|| (oldest, ready(&self.barred)));
+        if !self.is_barred(common) {
+            return duty;
+        }
+        let soonest = duty.into_iter().chain(report());
+        soonest.min_by_key(|(_, ready)| *ready)
+    }
+
+    /// When the next may go; `None` also for a duty while the reader is on its way to look.
+    fn due(&self, common: &Common) -> Option<Instant> {
+        let (next, ready) = self.next(common)?;
+        let held = is_duty(next) && ready <= common.now && !is_unopposed(common);
+        (!held).then_some(ready)
     }
 
     pub(super) fn advance(&mut self, common: &mut Common) {
@@ -209,7 +277,7 @@ impl Outbox {
         let (Some(session), Some(instance_id)) = (common.session_id().cloned(), common.instance_id().cloned()) else {
             return;
         };
-        let Some(report) = common.durable.outbox.front().cloned() else { return };
+        let Some(report) = self.next(common).map(|(next, _)| next.clone()) else { return };
         let call = match report.content {
             Content::Fubar { error, source_provider, matchmaking_profile_id, region } => {
                 let ours = if region.is_empty() { NO_REGION.to_owned() } else { region };
@@ -228,6 +296,7 @@ impl Outbox {
                 event.custom_data.entry("report_id".to_owned()).or_insert_with(|| report.id.to_string());
                 Call::PostEvent { session, event: Box::new(event) }
             }
+            Content::Duty(duty) => Call::Duty { session, duty: Box::new(duty) },
         };
         let id = common.send(Region::Outbox, call, CALL_LIMIT);
         self.last_sent = Some(common.now);
@@ -238,46 +307,54 @@ impl Outbox {
         let Some((_, report_id)) = self.in_flight.take_if(|(wanted, _)| wanted == id) else { return };
         let Some(report) = common.durable.outbox.iter().find(|report| report.id == report_id).cloned() else { return };
         let (what, label) = (report.content.what(), report.content.label().to_owned());
-        let Err(failure) = result else {
-            self.retry.succeeded();
-            self.refused.reset();
-            self.last_failure = None;
-            common.remember(vec![Record::Sent { report: report_id }]);
-            common.counters.reports_sent += 1;
-            self.backlog &= !common.durable.outbox.is_empty();
-            common.note(Note::ReportSent { what, label });
+        let Err(failure) = result else { return self.delivered(common, &report, what, label) };
+        if matches!(failure.kind, FailureKind::Unauthorised | FailureKind::NoToken) {
             return;
+        }
+        let doubtful = self.doubtful.as_ref() == Some(&report_id);
+        let (kind, ruling) = match &report.content {
+            Content::Fubar { .. } => (CallKind::Fubar, report_ruling(&failure)),
+            Content::Event(_) => (CallKind::PostEvent, report_ruling(&failure)),
+            Content::Duty(duty) => (duty.call_kind(), duty.ruling(&failure, doubtful)),
         };
-        let kind = match report.content {
-            Content::Fubar { .. } => CallKind::Fubar,
-            Content::Event(_) => CallKind::PostEvent,
-        };
-        match failure.kind {
-            FailureKind::Unauthorised | FailureKind::NoToken => return,
-            FailureKind::Rejected => return self.set_aside(common, report_id, what, label, &failure),
-            FailureKind::NotFound if failure.is_session_gone() => {
-                return self.set_aside(common, report_id, what, label, &failure);
-            }
-            FailureKind::Forbidden | FailureKind::NotFound | FailureKind::Unsupported | FailureKind::Conflict => {
-                let wait = self.refused.failed(common.now, &mut common.rng, failure.retry_after).max(REFUSED.base / 4);
+        if failure.is_ambiguous() && is_duty(&report) {
+            self.doubtful = Some(report_id.clone());
+        }
+        match ruling {
+            Ruling::Done => return self.delivered(common, &report, what, label),
+            Ruling::Dead => return self.set_aside(common, report_id, what, label, &failure),
+            Ruling::Slow => {
+                let refused = if is_duty(&report) { &mut self.barred } else { &mut self.refused };
+                let wait = refused.failed(common.now, &mut common.rng, failure.retry_after).max(REFUSED.base / 4);
                 common.call_failed(kind, &failure, Some(wait));
                 if failure.kind == FailureKind::Forbidden {
                     common.note(Note::Warning { cause: "permission", words: missing(kind) });
                 }
             }
-            FailureKind::Unreachable
-            | FailureKind::Cut
-            | FailureKind::TimedOut
-            | FailureKind::Throttled
-            | FailureKind::Server
-            | FailureKind::Redirected
-            | FailureKind::Malformed => {
+            Ruling::Soon => {
                 let wait = self.retry.failed(common.now, &mut common.rng, failure.retry_after);
                 common.call_failed(kind, &failure, Some(wait));
             }
         }
         self.backlog = true;
         self.last_failure = Some(failure.to_string());
+    }
+
+    fn delivered(&mut self, common: &mut Common, report: &Report, what: &'static str, label: String) {
+        self.retry.succeeded();
+        if is_duty(report) {
+            self.barred.reset();
+        } else {
+            self.refused.reset();
+        }
+        if self.barred.failures() == 0 {
+            self.last_failure = None;
+        }
+        self.doubtful.take_if(|doubtful| *doubtful == report.id);
+        common.remember(vec![Record::Sent { report: report.id.clone() }]);
+        common.counters.reports_sent += 1;
+        self.backlog &= !common.durable.outbox.is_empty();
+        common.note(Note::ReportSent { what, label });
     }
 
     fn set_aside(
@@ -289,6 +366,11 @@ impl Outbox {
         failure: &Failure,
     ) {
         let reason = failure.to_string();
+        if is_duty_next(common) {
+            // The next one is another matter.
+            self.barred.reset();
+        }
+        self.doubtful.take_if(|doubtful| *doubtful == report);
         common.remember(vec![Record::Dead { report, reason: reason.clone() }]);
         common.counters.reports_dead += 1;
         self.backlog &= !common.durable.outbox.is_empty();
@@ -306,6 +388,52 @@ impl Outbox {
             last_failure: self.last_failure.clone(),
         }
     }
+}
+
+/// What the failure of a report or an event means.
+fn report_ruling(failure: &Failure) -> Ruling {
+    match failure.kind {
+        FailureKind::Rejected => Ruling::Dead,
+        FailureKind::NotFound if failure.is_session_gone() => Ruling::Dead,
+        FailureKind::Forbidden | FailureKind::NotFound | FailureKind::Unsupported | FailureKind::Conflict => {
+            Ruling::Slow
+        }
+        FailureKind::Unreachable
+        | FailureKind::Cut
+        | FailureKind::TimedOut
+        | FailureKind::NoToken
+        | FailureKind::Unauthorised
+        | FailureKind::Throttled
+        | FailureKind::Server
+        | FailureKind::Redirected
+        | FailureKind::Malformed => Ruling::Soon,
+    }
+}
+
+fn is_duty(report: &Report) -> bool {
+    matches!(report.content, Content::Duty(_))
+}
+
+/// Whether the oldest that waits is a duty.
+fn is_duty_next(common: &Common) -> bool {
+    common.durable.outbox.front().is_some_and(is_duty)
+}
+
+/// The oldest that is no duty.
+fn oldest_report(common: &Common) -> Option<&Report> {
+    common.durable.outbox.iter().find(|report| !is_duty(report))
+}
+
+fn is_browser(report: &Report) -> bool {
+    matches!(&report.content, Content::Duty(duty) if duty.listed().is_some())
+}
+
+/// Whether a look not long ago showed nobody else in the session.
+fn is_unopposed(common: &Common) -> bool {
+    common
+        .confirmed
+        .max(common.unclaimed)
+        .is_some_and(|at| common.now.saturating_duration_since(at) <= SIGHTING_LIFETIME)
 }
 
 enum Known {

@@ -94,6 +94,8 @@ pub struct Params {
     pub join_params: JoinParams,
     /// instance.custom_data
     pub custom_data: CustomData,
+    /// instance.publish_players: under which name of the listing's custom_data the players are shown; `None` for not at all.
+    pub publish_players: Option<String>,
     /// instance.startup_params
     pub startup_params: Option<StartupParams>,
     /// instance.matchmaking_profile_id

@@ -85,6 +85,11 @@ impl SessionReader {
         }
     }
 
+    /// Whether a look is on its way.
+    pub(super) fn is_looking(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     /// When the last look began.
     pub(super) fn begun(&self) -> Option<Instant> {
         self.last

@@ -7,8 +7,10 @@
 )]
 
 mod check;
+mod duties;
 mod game;
 mod life;
+mod listing;
 mod model;
 mod notify;
 mod posts;

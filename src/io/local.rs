@@ -25,6 +25,7 @@ mod body;
 mod calls;
 mod check;
 mod connection;
+mod duties;
 mod notifications;
 pub(crate) mod refusal;
 mod routes;

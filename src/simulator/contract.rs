@@ -48,7 +48,8 @@ pub(super) struct Operation {
     pub(super) method: &'static str,
     /// As the contract writes it, with `{names}`.
     pub(super) path: &'static str,
-    /// The word in the ledger and in fault rules; the same as the agent's own where it makes the call.
+    /// The word in the ledger and in fault rules; the same as the agent's own where it makes the call, except that each of a host's
+    /// other duties has one of its own here.
     pub(super) name: &'static str,
     /// Any of these, as the contract lists them; empty: none is needed.
     pub(super) permissions: &'static [&'static str],
@@ -281,6 +282,11 @@ const OPERATIONS: &[Operation] = &[
 ];
 
 pub(super) use bodies::{NOTIFICATIONS, UNDOCUMENTED_LOGIN};
+
+/// The word of a call.
+pub(super) fn name_of(kind: Kind) -> &'static str {
+    OPERATIONS.iter().find(|operation| operation.kind == kind).map_or("", |operation| operation.name)
+}
 
 /// Every word that a fault rule may name.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {

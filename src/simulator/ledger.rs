@@ -122,6 +122,21 @@ pub struct ReportRecord {
     pub body: Value,
 }
 
+/// A host's other duty that was carried out: something of the match, the browser, the session or a player.
+#[derive(Debug, Clone, Serialize)]
+pub struct DutyRecord {
+    /// Milliseconds since the simulator began.
+    pub at_ms: u64,
+    /// The session.
+    pub session_id: String,
+    /// Who did it.
+    pub client: String,
+    /// The call, by its name: `start_match`, `delete_browser`, …
+    pub call: &'static str,
+    /// The body; for a player who was removed `{"player_uuid"}`; else null.
+    pub body: Value,
+}
+
 /// A request that was refused with 422.
 #[derive(Debug, Clone, Serialize)]
 pub struct RejectionRecord {
@@ -182,6 +197,8 @@ pub struct Ledger {
     pub fubars: VecDeque<ReportRecord>,
     /// The session events.
     pub events: VecDeque<ReportRecord>,
+    /// The other duties of hosts, in the order in which they were carried out.
+    pub duties: VecDeque<DutyRecord>,
     /// Every 422.
     pub rejections: VecDeque<RejectionRecord>,
     /// What a good host does not do.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{BODY_LIMIT, PAGE_BODY_LIMIT};
 use crate::core::call::{Call, CallKind};
+use crate::core::duty::{Duty, Match};
 use crate::core::instance::CustomData;
 
 /// Everything but the unreserved characters of RFC 3986, so that an id comes through byte for byte, whatever is in it.
@@ -142,6 +143,10 @@ pub fn encode(call: &Call) -> HttpRequest {
             });
             request(Method::Post, session_path(session.as_str(), "/event"), Some(body))
         }
+        Call::Duty { session, duty } => {
+            let (method, path, body) = duty_parts(duty);
+            request(method, session_path(session.as_str(), &path), body)
+        }
         Call::Poll { instance, after, page_size, deadline } => {
             let page_size = (*page_size).clamp(1, PAGE_LIMIT);
             let deadline = deadline.as_secs().min(DEADLINE_LIMIT);
@@ -157,6 +162,29 @@ pub fn encode(call: &Call) -> HttpRequest {
             request(Method::Get, path, None)
         }
     }
+}
+
+/// Method, path below the session, and body. A PATCH says what is to change and nothing else; a listing's custom_data is the
+/// only thing that there is to change, so it goes out even if empty.
+fn duty_parts(duty: &Duty) -> (Method, String, Option<Vec<u8>>) {
+    let listing = |custom_data| json(&BrowserInfo { custom_data });
+    match duty {
+        Duty::BeginMatch(game_match) => (Method::Post, "/match".to_owned(), Some(match_body(game_match))),
+        Duty::UpdateMatch(game_match) => (Method::Patch, "/match".to_owned(), Some(match_body(game_match))),
+        Duty::EndMatch => (Method::Delete, "/match".to_owned(), None),
+        Duty::ListBrowser(shown) => (Method::Post, "/browser".to_owned(), Some(listing(filled(&shown.custom_data)))),
+        Duty::UpdateBrowser(shown) => (Method::Patch, "/browser".to_owned(), Some(listing(Some(&shown.custom_data)))),
+        Duty::UnlistBrowser => (Method::Delete, "/browser".to_owned(), None),
+        Duty::UpdateSession { custom_data, joinable } => {
+            let body = json(&SessionUpdate { custom_data: custom_data.as_ref(), joinable: *joinable });
+            (Method::Patch, String::new(), Some(body))
+        }
+        Duty::RemovePlayer { player } => (Method::Delete, format!("/player/{player}"), None),
+    }
+}
+
+fn match_body(game_match: &Match) -> Vec<u8> {
+    json(&MatchCreateRequest { match_id: game_match.match_id.as_str(), custom_data: game_match.custom_data.as_ref() })
 }
 
 fn part(id: &str) -> percent_encoding::PercentEncode<'_> {
@@ -242,4 +270,25 @@ struct EventRequest<'a> {
     description: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_data: Option<&'a CustomData>,
+}
+
+#[derive(Serialize)]
+struct MatchCreateRequest<'a> {
+    match_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_data: Option<&'a CustomData>,
+}
+
+#[derive(Serialize)]
+struct BrowserInfo<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_data: Option<&'a CustomData>,
+}
+
+#[derive(Serialize)]
+struct SessionUpdate<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_data: Option<&'a CustomData>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joinable: Option<bool>,
 }

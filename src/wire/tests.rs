@@ -10,7 +10,8 @@ use super::{Method, Reply, decode, encode, login};
 use crate::core::call::{
     Answer, Call, Failure, FailureKind, FubarReport, InstanceUpdate, Page, Registration, SessionEvent,
 };
-use crate::core::ids::{AllocationId, Etag, InstanceId, NotificationId, SessionId};
+use crate::core::duty::{Duty, Listing, Match};
+use crate::core::ids::{AllocationId, Etag, InstanceId, MatchId, NotificationId, PlayerId, SessionId};
 use crate::core::instance::{CustomData, Health, JoinParams, JoinStatus, StartupParams};
 
 fn session() -> SessionId {
@@ -102,7 +103,29 @@ fn every_call() -> Vec<Call> {
                 custom_data: data(&[("k", "v")]),
             }),
         },
-        poll(Some("n-1"), 100),
+    ]
+    .into_iter()
+    .chain(every_duty().into_iter().map(|duty| Call::Duty { session: session(), duty: Box::new(duty) }))
+    .chain([poll(Some("n-1"), 100)])
+    .collect()
+}
+
+fn game_match(custom_data: Option<CustomData>) -> Match {
+    Match { match_id: MatchId::parse("m/1").unwrap(), custom_data }
+}
+
+/// One duty of every kind, as full as it can be.
+fn every_duty() -> Vec<Duty> {
+    let listing = Listing { custom_data: data(&[("k", "v")]) };
+    vec![
+        Duty::BeginMatch(game_match(Some(data(&[("k", "v")])))),
+        Duty::UpdateMatch(game_match(Some(data(&[("k", "v")])))),
+        Duty::EndMatch,
+        Duty::ListBrowser(listing.clone()),
+        Duty::UpdateBrowser(listing),
+        Duty::UnlistBrowser,
+        Duty::UpdateSession { custom_data: Some(data(&[("k", "v")])), joinable: Some(false) },
+        Duty::RemovePlayer { player: PlayerId::parse("{00000000-0000-4000-8000-0000000000AB}").unwrap() },
     ]
 }
 
@@ -151,6 +174,14 @@ fn methods_and_paths_are_the_contracts() {
             "POST /session/v1/session/s-1/instance/health",
             "POST /session/v1/session/s-1/instance/fubar",
             "POST /session/v1/session/s-1/event",
+            "POST /session/v1/session/s-1/match",
+            "PATCH /session/v1/session/s-1/match",
+            "DELETE /session/v1/session/s-1/match",
+            "POST /session/v1/session/s-1/browser",
+            "PATCH /session/v1/session/s-1/browser",
+            "DELETE /session/v1/session/s-1/browser",
+            "PATCH /session/v1/session/s-1",
+            "DELETE /session/v1/session/s-1/player/00000000-0000-4000-8000-0000000000ab",
             "GET /notification/v1/instance/i-1/stream/notification/lp\
              ?offset_reset_strategy=earliest&max_page_size=100&deadline=25&exclude_before=n-1",
         ]
@@ -383,6 +414,50 @@ fn health_is_what_the_backend_now_thinks() {
         assert_eq!(answer(&post, &json!({"updated_instance_health": word})), Ok(Answer::HealthAccepted(health)));
     }
     assert_eq!(answer(&post, &json!({})).unwrap_err().kind, FailureKind::Malformed);
+}
+
+#[test]
+fn a_duty_says_what_was_asked_and_no_more() {
+    let call = |duty: &Duty| Call::Duty { session: session(), duty: Box::new(duty.clone()) };
+    let whole = json!({"custom_data": {"k": "v"}});
+    let game = json!({"match_id": "m/1", "custom_data": {"k": "v"}});
+    let full = [
+        Some(game.clone()),
+        Some(game),
+        None,
+        Some(whole.clone()),
+        Some(whole),
+        None,
+        Some(json!({"custom_data": {"k": "v"}, "joinable": false})),
+        None,
+    ];
+    for (duty, full) in every_duty().iter().zip(full) {
+        assert_eq!(encode(&call(duty)).body.map(|body| serde_json::from_slice(&body).unwrap()), full, "{duty:?}");
+    }
+    let session = |custom_data, joinable| Duty::UpdateSession { custom_data, joinable };
+    for (duty, bare) in [
+        (Duty::BeginMatch(game_match(None)), json!({"match_id": "m/1"})),
+        (Duty::UpdateMatch(game_match(Some(data(&[])))), json!({"match_id": "m/1", "custom_data": {}})),
+        (Duty::ListBrowser(Listing::default()), json!({})),
+        (Duty::UpdateBrowser(Listing::default()), json!({"custom_data": {}})),
+        (session(None, Some(true)), json!({"joinable": true})),
+        (session(Some(data(&[])), None), json!({"custom_data": {}})),
+    ] {
+        assert_eq!(body(&call(&duty)), bare, "{duty:?}");
+    }
+}
+
+#[test]
+fn the_answer_to_a_duty_is_anything_that_the_backend_may_say() {
+    for duty in every_duty() {
+        let call = Call::Duty { session: session(), duty: Box::new(duty) };
+        for (status, body) in [(204, ""), (200, "null"), (200, r#"{"match_id":"m/1"}"#), (200, r#"{"session_id":7}"#)] {
+            assert_eq!(decode(&call, &reply(status, body.as_bytes()), wall()), Ok(Answer::Accepted), "{call:?}");
+        }
+        let page = decode(&call, &reply(200, b"<html>maintenance</html>"), wall()).unwrap_err();
+        assert!(page.is_ambiguous(), "{call:?}");
+        assert_eq!(decode(&call, &reply(304, b""), wall()).unwrap_err().kind, FailureKind::Redirected, "{call:?}");
+    }
 }
 
 #[test]

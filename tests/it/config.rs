@@ -189,6 +189,9 @@ fn defaults_are_those_of_the_design() {
         ("dedicated", "", Readiness::Sdk)
     );
     assert_eq!((&params.instance_id, &params.version, &params.startup_params), (&None, &None, &None));
+    assert_eq!(params.publish_players, None);
+    let shown = World::new(BASE).set("instance.publish_players=rh.players").good();
+    assert_eq!(self::params(&shown).publish_players.as_deref(), Some("rh.players"));
     assert_eq!(params.ready_timeout, Duration::from_secs(300));
     assert_eq!(params.default_cadence, Duration::from_secs(10));
     assert_eq!(params.startup_grace, Duration::from_secs(60));

@@ -12,7 +12,10 @@ use std::time::Duration;
 use rallyhere_agent::config::secret::{Secret, SecretOrigin};
 use rallyhere_agent::config::settings::{Auth, Environment};
 use rallyhere_agent::core::call::{Call, FubarReport, InstanceUpdate, Login, Registration, SessionEvent};
-use rallyhere_agent::core::ids::{AllocationId, Etag, Generation, InstanceId, NotificationId, SessionId};
+use rallyhere_agent::core::duty::{Duty, Listing, Match};
+use rallyhere_agent::core::ids::{
+    AllocationId, Etag, Generation, InstanceId, MatchId, NotificationId, PlayerId, SessionId,
+};
 use rallyhere_agent::core::instance::{CustomData, Health, JoinParams, JoinStatus, StartupParams};
 use rallyhere_agent::io::http::{HttpBackend, Limits};
 use rallyhere_agent::ports::Authenticator as _;
@@ -135,6 +138,22 @@ fn every_call() -> Vec<Call> {
                 custom_data: data(),
             }),
         },
+        duty(Duty::BeginMatch(game_match(Some(data())))),
+        duty(Duty::UpdateMatch(game_match(None))),
+        duty(Duty::EndMatch),
+        duty(Duty::ListBrowser(Listing { custom_data: data() })),
+        duty(Duty::UpdateBrowser(Listing { custom_data: data() })),
+        duty(Duty::UnlistBrowser),
+        duty(Duty::UpdateSession { custom_data: Some(data()), joinable: Some(true) }),
+        duty(Duty::RemovePlayer { player: PlayerId::parse("00000000-0000-4000-8000-000000000001").unwrap() }),
         poll(),
     ]
+}
+
+fn duty(duty: Duty) -> Call {
+    Call::Duty { session: session(), duty: Box::new(duty) }
+}
+
+fn game_match(custom_data: Option<CustomData>) -> Match {
+    Match { match_id: MatchId::parse("m-1").unwrap(), custom_data }
 }

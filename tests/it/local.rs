@@ -4,6 +4,7 @@ mod access;
 mod admin;
 mod calls;
 mod cli;
+mod duties;
 mod fake;
 mod garbage;
 mod limits;

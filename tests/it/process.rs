@@ -5,6 +5,7 @@
 //! anything that was said, no panic, no request that the contract refuses.
 
 pub(crate) mod agent;
+mod duties;
 pub(crate) mod home;
 mod life;
 mod login;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rallyhere_agent::core::durable::{Content, Durable, Record, Report, SaidState};
-use rallyhere_agent::core::ids::{InstanceName, ReportId};
+use rallyhere_agent::core::duty::{Duty, Listing, Match};
+use rallyhere_agent::core::ids::{InstanceName, MatchId, PlayerId, ReportId};
 use rallyhere_agent::io::store::{self, Finding, OpenError, Opened, Options, machine_marker};
 use rallyhere_agent::ports::Store;
 use tempfile::TempDir;
@@ -73,6 +74,41 @@ fn names(dir: &Path) -> Vec<String> {
 
 fn reports(opened: &Opened) -> usize {
     opened.recovered.get(&game()).map_or(0, |durable| durable.outbox.len())
+}
+
+#[tokio::test]
+async fn duties_and_what_is_listed_are_there_after_every_rewrite() {
+    let (_outer, dir) = state();
+    let listing = Listing { custom_data: [("map".to_owned(), "canyon".to_owned())].into() };
+    let duties = [
+        Duty::BeginMatch(Match { match_id: MatchId::parse("m-1").unwrap(), custom_data: None }),
+        Duty::ListBrowser(listing.clone()),
+        Duty::UpdateSession { custom_data: None, joinable: Some(false) },
+        Duty::RemovePlayer { player: PlayerId::parse("0199aa00-0000-7000-8000-0000000000ab").unwrap() },
+        Duty::EndMatch,
+    ];
+    let Opened { store, .. } = open(&dir);
+    for (number, duty) in duties.iter().enumerate() {
+        let Record::Accepted(report) = report(number) else { unreachable!() };
+        let record = Record::Accepted(Report { content: Content::Duty(duty.clone()), ..report });
+        assert_eq!(store.append(&game(), vec![record]).await, Ok(()));
+    }
+    assert_eq!(
+        store.append(&game(), vec![Record::Sent { report: ReportId::parse("report-1").unwrap() }]).await,
+        Ok(())
+    );
+    assert_eq!(store.close(LONG).await, Ok(()));
+    let left: Vec<Content> =
+        duties.iter().enumerate().filter(|(n, _)| *n != 1).map(|(_, d)| Content::Duty(d.clone())).collect();
+    // Each opening sums up what was there in a snapshot.
+    for _ in 0..3 {
+        let opened = open(&dir);
+        assert_eq!(opened.findings, []);
+        let durable = &opened.recovered[&game()];
+        assert_eq!(durable.listing, Some(listing.clone()));
+        assert_eq!(durable.outbox.iter().map(|report| report.content.clone()).collect::<Vec<_>>(), left);
+        opened.store.close(LONG).await.unwrap();
+    }
 }
 
 #[tokio::test]

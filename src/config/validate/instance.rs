@@ -12,7 +12,7 @@ use crate::core::params::{Deliver, Params, Process, Readiness, Target};
 /// The name of the one instance, as long as there is only one.
 const ONLY: &str = "default";
 
-/// Characters of a region and of a matchmaking profile (2023-11 contract, InstanceFubar).
+/// Characters of a region and of a matchmaking profile (2023-11 contract, InstanceFubar); ours for the name of a listing's entry.
 const NAME_LIMIT: usize = 128;
 
 /// Characters of a text for which the contract gives no limit. Ours.
@@ -113,6 +113,10 @@ impl Checker<'_> {
             "instance.source_provider",
             values::given(&instance.source_provider).map(|word| values::word(word, &providers)).transpose(),
         );
+        let publish_players = self.check(
+            "instance.publish_players",
+            values::given(&instance.publish_players).map(|name| values::line(name, NAME_LIMIT)).transpose(),
+        );
         let custom_data = self.custom_data("instance.custom_data", &instance.custom_data);
         let startup_params = self.startup_params();
         let readiness = self.readiness();
@@ -146,6 +150,7 @@ impl Checker<'_> {
                 custom_data: CustomData::new(),
             },
             custom_data: custom_data?,
+            publish_players: publish_players?,
             startup_params: startup_params?,
             matchmaking_profile_id: profile?,
             source_provider: provider?.map(str::to_owned),

@@ -83,7 +83,7 @@ impl TakeDown {
                 self.step = Step::Look;
                 return self.advance(common, reader, publisher, attached, flushed);
             }
-            Step::Seen if self.retry.is_ready(common.now) && common.may_send() => {
+            Step::Seen if flushed && self.retry.is_ready(common.now) && common.may_send() => {
                 if let Some(session) = common.session_id().cloned() {
                     let id = common.send(Region::Lifecycle, Call::Unregister { session }, CALL_LIMIT);
                     self.step = Step::Deleting(id);

@@ -14,6 +14,7 @@ use super::rig::{instance_id, notification, session_id, wall};
 use crate::core::auth::{Auth, AuthAction, AuthEvent, Past};
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind, LoggedIn, Page};
 use crate::core::durable::{Durable, Record};
+use crate::core::duty::Duty;
 use crate::core::event::{Command, Event, Granted, Request};
 use crate::core::ids::{CallId, Etag, Generation, InstanceId, NotificationId, RequestId};
 use crate::core::instance::{Health, HealthConfig, InstanceInfo, JoinStatus, Notification, Session};
@@ -77,6 +78,8 @@ impl Ord for Due {
 pub(super) struct Ledger {
     pub(super) registrations: u32,
     pub(super) fubars: Vec<String>,
+    /// The matches that were begun, in order.
+    pub(super) matches: Vec<String>,
     pub(super) health: Vec<(Instant, Health)>,
     pub(super) logins: Vec<Instant>,
     /// Processed calls whose answer the agent did not get.
@@ -98,6 +101,8 @@ pub(super) struct World {
     pub(super) taken: Vec<String>,
     pub(super) published: Vec<Arc<Notification>>,
     pub(super) accepted: Vec<String>,
+    /// The matches whose beginning was accepted, in order.
+    pub(super) begun: Vec<String>,
     pub(super) crashes: u32,
     params: Params,
     auth: Auth,
@@ -114,6 +119,7 @@ pub(super) struct World {
     etag: u64,
     requests: u64,
     waiting: BTreeMap<RequestId, String>,
+    beginning: BTreeMap<RequestId, String>,
 }
 
 impl World {
@@ -130,6 +136,7 @@ impl World {
             taken: Vec::new(),
             published: Vec::new(),
             accepted: Vec::new(),
+            begun: Vec::new(),
             crashes: 0,
             params,
             auth: Auth::new(seed, &Past::default(), now),
@@ -145,6 +152,7 @@ impl World {
             etag: 0,
             requests: 0,
             waiting: BTreeMap::new(),
+            beginning: BTreeMap::new(),
         }
     }
 
@@ -199,6 +207,7 @@ impl World {
         self.in_flight.clear();
         self.polls.clear();
         self.waiting.clear();
+        self.beginning.clear();
         let birth = Birth {
             durable: self.durable.clone(),
             fresh_id: InstanceId::parse("i-fresh-after-crash").unwrap(),
@@ -224,6 +233,15 @@ impl World {
         let id = RequestId(self.requests);
         self.waiting.insert(id.clone(), error.clone());
         self.event(Event::Request { id, request: Request::Fubar { error, key: None }, wall: wall() });
+    }
+
+    /// A match begins.
+    pub(super) fn begin(&mut self) {
+        self.requests += 1;
+        let (id, name) = (RequestId(self.requests), format!("m-{}", self.requests));
+        self.beginning.insert(id.clone(), name.clone());
+        let duty = super::duties::begin(&name);
+        self.event(Event::Request { id, request: Request::Duty { duty, key: None }, wall: wall() });
     }
 
     pub(super) fn request(&mut self, request: Request) {
@@ -317,6 +335,9 @@ impl World {
                 self.schedule(after, Delivery::Stored(ticket, records));
             }
             Action::Reply { id, verdict } => {
+                if let (Some(name), Ok(Granted::Accepted(_))) = (self.beginning.remove(&id), &verdict) {
+                    self.begun.push(name);
+                }
                 if let (Some(error), Ok(Granted::Accepted(_))) = (self.waiting.remove(&id), verdict) {
                     self.accepted.push(error);
                 }
@@ -501,6 +522,15 @@ impl World {
                 Ok(Answer::Accepted)
             }
             Call::PostEvent { .. } => Ok(Answer::Accepted),
+            Call::Duty { duty, .. } => {
+                if self.is_others() {
+                    self.ledger.writes_on_others += 1;
+                }
+                if let Duty::BeginMatch(game_match) = *duty {
+                    self.ledger.matches.push(game_match.match_id.to_string());
+                }
+                Ok(Answer::Accepted)
+            }
             Call::Poll { .. } => Ok(Answer::Page(Page::default())),
         }
     }

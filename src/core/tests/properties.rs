@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::model::{Faults, World};
 use super::rig::*;
 use crate::core::call::{Answer, CallKind, Failure, FailureKind};
+use crate::core::duty::Duty;
 use crate::core::event::{Command, Event, Request, Said, StoreFault};
 use crate::core::ids::NotificationId;
 use crate::core::instance::{Health, HealthConfig, InstanceInfo, JoinStatus};
@@ -26,6 +27,9 @@ fn storm(seed: u64, faults: Faults, params: Params) -> World {
         }
         if world.rng.u32(0..8) == 0 {
             world.report();
+        }
+        if world.rng.u32(0..8) == 0 {
+            world.begin();
         }
         if world.rng.u32(0..3) == 0 {
             world.take();
@@ -63,6 +67,10 @@ fn check(world: &World, seed: u64) {
         "seed {seed}: {extra} copies, {} ambiguous outcomes",
         world.ledger.ambiguous_reports
     );
+    let mut matches = world.ledger.matches.clone();
+    matches.dedup();
+    matches.retain(|name| world.begun.contains(name));
+    assert_eq!(matches, world.begun, "seed {seed}: duties go out in the order of their acceptance, none is lost");
     let mut seen = Vec::new();
     for id in &world.taken {
         if !seen.contains(id) {
@@ -101,6 +109,7 @@ fn without_faults_everything_happens_exactly_once() {
         check(&world, seed);
         assert_eq!(world.ledger.registrations, 1, "seed {seed}");
         assert_eq!(world.ledger.fubars, world.accepted, "seed {seed}: exactly one each, in order");
+        assert_eq!(world.ledger.matches, world.begun, "seed {seed}: exactly one each, in order");
         // One login, and the refreshes that an hour of lifetime asks for.
         assert!(world.ledger.logins.len() <= 4, "seed {seed}: {} logins in an hour", world.ledger.logins.len());
         let mut gaps: Vec<Duration> = world.ledger.health.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
@@ -235,7 +244,12 @@ fn random_answer(kind: CallKind, how: u8) -> Result<Answer, Failure> {
         CallKind::Unregister => Answer::Unregistered,
         CallKind::HealthConfig => Answer::HealthConfig(HealthConfig { cadence: Duration::from_secs(u64::from(how)) }),
         CallKind::PostHealth => Answer::HealthAccepted(Health::Degraded),
-        CallKind::Fubar | CallKind::PostEvent => Answer::Accepted,
+        CallKind::Fubar
+        | CallKind::PostEvent
+        | CallKind::Match
+        | CallKind::Browser
+        | CallKind::UpdateSession
+        | CallKind::RemovePlayer => Answer::Accepted,
         CallKind::Poll => Answer::Page(crate::core::call::Page {
             notifications: (0..how % 3).map(|n| notification(&format!("n{how}-{n}"))).collect(),
             unusable: u32::from(how % 2),
@@ -246,8 +260,20 @@ fn random_answer(kind: CallKind, how: u8) -> Result<Answer, Failure> {
     })
 }
 
+fn random_duty(how: u8) -> Duty {
+    match how % 7 {
+        0 => super::duties::begin("m-1"),
+        1 => Duty::EndMatch,
+        2 | 3 => super::duties::list(),
+        4 => Duty::UpdateBrowser(super::duties::listing(&[])),
+        5 => Duty::UnlistBrowser,
+        _ => Duty::UpdateSession { custom_data: None, joinable: Some(true) },
+    }
+}
+
 fn random_request(how: u8) -> Request {
-    match how % 9 {
+    match how % 11 {
+        9 | 10 => Request::Duty { duty: random_duty(how / 11), key: None },
         0 | 1 => Request::Ready(Said::default()),
         2 => Request::Health { status: Health::Unhealthy, reason: None },
         3 => Request::Instance(Said { joinable: Some(how > 100), ..Said::default() }),

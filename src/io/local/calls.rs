@@ -236,7 +236,7 @@ pub(super) async fn event(
 }
 
 /// Only an id says that something is on disk; anything else must not look like it.
-fn accepted(granted: Granted) -> Result<ReportId, Refusal> {
+pub(super) fn accepted(granted: Granted) -> Result<ReportId, Refusal> {
     match granted {
         Granted::Accepted(id) => Ok(id),
         Granted::Done | Granted::Acknowledged(_) | Granted::Draining => {

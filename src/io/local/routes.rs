@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::routing::{get, patch, post};
+use axum::routing::{delete, get, patch, post};
 use tokio::sync::watch;
 
 use super::refusal::{Refusal, not_found, wrong_method};
 use super::server::Limits;
-use super::{calls, notifications, stream};
+use super::{calls, duties, notifications, stream};
 use crate::clock;
 use crate::core::event::{Granted, Request};
 use crate::ports::{AskError, InstanceHandle};
@@ -54,7 +54,7 @@ impl Api {
             () = clock::sleep(self.limits.verdict) => Err(Refusal::unavailable(
                 "too_slow",
                 format!(
-                    "no verdict within {} s; it may still be carried out, and asking again does no harm (for a fubar: with the same key)",
+                    "no verdict within {} s; it may still be carried out, and asking again does no harm (for a fubar or a duty: with the same key)",
                     self.limits.verdict.as_secs_f64(),
                 ),
             )),
@@ -95,12 +95,15 @@ impl FromRequestParts<Arc<Api>> for Game {
 pub(super) fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/status", get(calls::status))
-        .route("/v1/session", get(calls::session))
+        .route("/v1/session", get(calls::session).patch(duties::session))
         .route("/v1/ready", post(calls::ready))
         .route("/v1/health", post(calls::health))
         .route("/v1/instance", patch(calls::instance))
         .route("/v1/fubar", post(calls::fubar))
         .route("/v1/events", post(calls::event))
+        .route("/v1/match", post(duties::begin_match).patch(duties::update_match).delete(duties::end_match))
+        .route("/v1/browser", post(duties::list).patch(duties::update_listing).delete(duties::unlist))
+        .route("/v1/players/{uuid}", delete(duties::remove_player))
         .route("/v1/drain", post(calls::drain))
         .route("/v1/shutdown", post(calls::shutdown))
         .route("/v1/notifications", get(notifications::list))

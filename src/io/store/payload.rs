@@ -183,6 +183,7 @@ impl Pen<'_> {
             dead,
             keys,
             failures,
+            listing,
             closed,
             superseded,
         } = durable;
@@ -195,6 +196,7 @@ impl Pen<'_> {
             cadence_millis: *cadence_millis,
             cursor: cursor.clone(),
             failures: failures.clone(),
+            listing: listing.clone(),
             closed: *closed,
             superseded: *superseded,
             seen: VecDeque::new(),

@@ -1,8 +1,13 @@
 //! A host's other duties: the match, the public browser, players, backfill.
+//!
+//! What was carried out is in the ledger, in order. An update of something that is not there makes it, as the contract says
+//! nothing else; but a good host does not do that, so it is in the ledger too.
 
 use serde_json::{Value, json};
 
 use super::{Checked, World};
+use crate::simulator::contract;
+use crate::simulator::ledger::{DutyRecord, note};
 use crate::simulator::reply::Reply;
 use crate::simulator::session::{Moment, Player, Session, TEAM_SIZE, custom_data};
 
@@ -11,7 +16,14 @@ impl World {
     pub(super) fn put_match(&mut self, call: &Checked, moment: Moment) -> Result<Reply, Reply> {
         let session = self.book.open(call.text("session_id"), moment)?;
         let is_update = call.kind == super::Kind::UpdateMatch;
-        let running = session.game_match.as_ref().filter(|_| is_update).and_then(|old| old.get("created"));
+        let old = session.game_match.as_ref();
+        let other = old.is_none_or(|old| old.get("match_id").and_then(Value::as_str) != Some(call.word("match_id")));
+        let odd = match (is_update, old.is_some()) {
+            (true, _) if other => Some("updated a match that does not run"),
+            (false, true) if other => Some("began a match over another one"),
+            _ => None,
+        };
+        let running = old.filter(|_| is_update).and_then(|old| old.get("created"));
         let created = running.cloned().unwrap_or_else(|| json!(moment.text()));
         session.game_match = Some(json!({
             "match_id": call.word("match_id"),
@@ -20,6 +32,7 @@ impl World {
             "ticket_ids": [],
         }));
         session.changed(moment);
+        self.done(call, odd, moment);
         let started = json!({"match_id": call.word("match_id")});
         Ok(Reply::ok(if is_update { &Value::Null } else { &started }))
     }
@@ -29,14 +42,16 @@ impl World {
         if session.game_match.take().is_some() {
             session.changed(moment);
         }
+        self.done(call, None, moment);
         Ok(Reply::ok(&Value::Null))
     }
 
     pub(super) fn put_browser(&mut self, call: &Checked, moment: Moment) -> Result<Reply, Reply> {
         let session = self.book.open(call.text("session_id"), moment)?;
         let listing = json!({"custom_data": custom_data(&call.body)});
-        session.browser = Some(listing.clone());
+        let unlisted = session.browser.replace(listing.clone()).is_none() && call.kind == super::Kind::UpdateBrowser;
         session.changed(moment);
+        self.done(call, unlisted.then_some("updated a listing that is not there"), moment);
         Ok(Reply::ok(&listing))
     }
 
@@ -45,6 +60,7 @@ impl World {
         if session.browser.take().is_some() {
             session.changed(moment);
         }
+        self.done(call, None, moment);
         Ok(Reply::no_content())
     }
 
@@ -101,7 +117,25 @@ impl World {
             return Err(Reply::not_found("player_not_found", "The session has no such player"));
         }
         session.changed(moment);
-        Ok(Reply::no_content().tagged(&session.etag(), None))
+        let reply = Reply::no_content().tagged(&session.etag(), None);
+        self.done(call, None, moment);
+        Ok(reply)
+    }
+
+    /// Remembers a duty that was carried out, and what was odd about it.
+    pub(super) fn done(&mut self, call: &Checked, odd: Option<&str>, moment: Moment) {
+        let player = || json!({"player_uuid": call.text("player_uuid").to_ascii_lowercase()});
+        let record = DutyRecord {
+            at_ms: self.elapsed_ms(moment.now),
+            session_id: call.text("session_id").to_owned(),
+            client: call.client.clone(),
+            call: contract::name_of(call.kind),
+            body: if call.kind == super::Kind::RemovePlayer { player() } else { call.body.clone() },
+        };
+        note(&mut self.ledger.duties, record);
+        if let Some(what) = odd {
+            self.odd(call, what, moment);
+        }
     }
 
     /// No session here was made by matchmaking, so none has anything to backfill.

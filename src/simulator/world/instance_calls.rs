@@ -118,7 +118,7 @@ impl World {
         Ok(Reply::ok(&json!({"updated_instance_health": answered})))
     }
 
-    fn odd(&mut self, call: &Checked, what: &str, moment: Moment) {
+    pub(super) fn odd(&mut self, call: &Checked, what: &str, moment: Moment) {
         let record = OddityRecord {
             at_ms: self.elapsed_ms(moment.now),
             session_id: call.text("session_id").to_owned(),

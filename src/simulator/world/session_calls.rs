@@ -47,7 +47,9 @@ impl World {
             session.joinable = joinable;
         }
         session.changed(moment);
-        Ok(Reply::ok(&session.document(true)).tagged(&session.etag(), None))
+        let reply = Reply::ok(&session.document(true)).tagged(&session.etag(), None);
+        self.done(call, None, moment);
+        Ok(reply)
     }
 
     pub(super) fn list_events(&mut self, call: &Checked, moment: Moment) -> Result<Reply, Reply> {

@@ -196,6 +196,45 @@ fn what_a_good_host_does_not_do_is_noted() {
 }
 
 #[test]
+fn a_hosts_other_duties_are_in_the_ledger_in_order_with_what_was_odd_about_them() {
+    let mut scene = Scene::new(Options::default());
+    let at = |rest: &str| format!("/session/v1/session/demo{rest}");
+    let player = "/player/00000000-0000-4000-8000-0000000000AB";
+    scene.ask("POST", &at(player), json!({"team_id": 0}));
+    let (named, other) = (json!({"match_id": "m-1"}), json!({"match_id": "m-2"}));
+    for (method, rest, body, call, odd) in [
+        ("PATCH", "/match", named.clone(), "update_match", Some("updated a match that does not run")),
+        ("DELETE", "/match", Value::Null, "end_match", None),
+        ("POST", "/match", named.clone(), "start_match", None),
+        ("POST", "/match", named.clone(), "start_match", None),
+        ("PATCH", "/match", named, "update_match", None),
+        ("PATCH", "/match", other, "update_match", Some("updated a match that does not run")),
+        ("POST", "/match", json!({"match_id": "m-3"}), "start_match", Some("began a match over another one")),
+        ("PATCH", "/browser", json!({}), "update_browser", Some("updated a listing that is not there")),
+        ("DELETE", "/browser", Value::Null, "delete_browser", None),
+        ("POST", "/browser", json!({"custom_data": {"map": "m"}}), "add_browser", None),
+        ("PATCH", "/browser", json!({"custom_data": {}}), "update_browser", None),
+        ("PATCH", "", json!({"joinable": false}), "update_session", None),
+        ("DELETE", player, Value::Null, "remove_player", None),
+    ] {
+        let before = scene.world.ledger.oddities.len();
+        assert!([200, 204].contains(&scene.ask(method, &at(rest), body.clone()).status), "{method} {rest}");
+        let done = scene.world.ledger.duties.back().unwrap();
+        let body =
+            if call == "remove_player" { json!({"player_uuid": "00000000-0000-4000-8000-0000000000ab"}) } else { body };
+        assert_eq!((done.call, &done.body, done.client.as_str()), (call, &body, "agent"));
+        let new = scene.world.ledger.oddities.get(before).map(|oddity| oddity.what.as_str());
+        assert_eq!(new, odd, "{method} {rest} {body}");
+    }
+    assert_eq!(scene.world.ledger.duties.len(), 13);
+    assert_eq!(scene.ask("DELETE", &at(player), Value::Null).status, 404);
+    assert_eq!(scene.world.ledger.duties.len(), 13, "what was refused was not done");
+    let session = scene.read().body;
+    assert_eq!((&session["match"]["match_id"], &session["browser"]), (&json!("m-3"), &json!({"custom_data": {}})));
+    assert_eq!((&session["joinable"], &session["teams"][0]["players"]), (&json!(false), &json!([])));
+}
+
+#[test]
 fn the_version_changes_with_the_session_and_only_then() {
     let mut scene = Scene::new(Options::default());
     let before = scene.read().etag;

@@ -113,7 +113,7 @@ impl FakeBackend {
             }
             Call::HealthConfig => Answer::HealthConfig(HealthConfig { cadence: CADENCE }),
             Call::PostHealth { health, .. } => Answer::HealthAccepted(*health),
-            Call::Fubar { .. } | Call::PostEvent { .. } => Answer::Accepted,
+            Call::Fubar { .. } | Call::PostEvent { .. } | Call::Duty { .. } => Answer::Accepted,
             Call::Poll { .. } => Answer::Page(Page::default()),
             Call::FindSession { .. } => unreachable!("no test here has an allocation"),
         })
@@ -248,6 +248,7 @@ pub(crate) fn instance(name: &str) -> (Params, Birth) {
         version: None,
         join_params: JoinParams { public_conn_str: "192.0.2.1:7777".to_owned(), ..JoinParams::default() },
         custom_data: [].into(),
+        publish_players: None,
         startup_params: None,
         matchmaking_profile_id: None,
         source_provider: None,

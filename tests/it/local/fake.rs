@@ -154,7 +154,9 @@ impl Fake {
 /// What a core in good health says.
 fn usual(request: &Request, snapshots: &watch::Sender<Arc<Snapshot>>) -> Granted {
     match request {
-        Request::Fubar { .. } | Request::Event { .. } => Granted::Accepted(ReportId::parse("r-1").unwrap()),
+        Request::Fubar { .. } | Request::Event { .. } | Request::Duty { .. } => {
+            Granted::Accepted(ReportId::parse("r-1").unwrap())
+        }
         Request::Ack(id) => {
             let mut count = 0;
             snapshots.send_modify(|snapshot| {

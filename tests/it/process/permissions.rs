@@ -183,3 +183,19 @@ async fn several_at_once_are_all_named() {
     stage.until_beats(1).await;
     end(&stage, agent, "fubar").await;
 }
+
+/// What is missing for the browser is no reason to keep the news of a crash.
+#[tokio::test]
+async fn the_browser() {
+    let stage = without(&["session:update:browser"]).await;
+    let home = Home::new(&stage).alone();
+    let mut agent = home.start();
+    agent.until_phase("serving").await;
+    agent.post("/v1/browser", json!({"custom_data": {"map": "canyon"}})).await;
+    refused(&stage, &agent, "add_browser", "session:update:browser").await;
+    agent.post("/v1/fubar", json!({"error": "stuck"})).await;
+    stage.until("the report", |ledger| ledger.fubars.len() == 1).await;
+    mend(&stage, &agent, &["session:update:browser"]);
+    stage.until("the listing", |ledger| ledger.duties.len() == 1).await;
+    end(&stage, agent, "add_browser").await;
+}

@@ -143,7 +143,8 @@ impl Backend {
                 *self.copies.entry(report.error.clone()).or_default() += 1;
                 (Ok(Answer::Accepted), None)
             }
-            Call::PostEvent { .. } => (Ok(Answer::Accepted), None),
+            // Nobody has duties here.
+            Call::PostEvent { .. } | Call::Duty { .. } => (Ok(Answer::Accepted), None),
             Call::Poll { after, page_size, .. } => {
                 let from = self.after(after.as_ref().map(|id| id.as_str()));
                 let to = self.published.min(from + usize::from(*page_size));

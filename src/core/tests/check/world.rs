@@ -463,7 +463,15 @@ impl World {
     fn forget(&mut self, flight: Flight) {
         let changes = matches!(
             flight.call.kind(),
-            CallKind::Register | CallKind::Update | CallKind::Unregister | CallKind::Fubar | CallKind::PostEvent
+            CallKind::Register
+                | CallKind::Update
+                | CallKind::Unregister
+                | CallKind::Fubar
+                | CallKind::PostEvent
+                | CallKind::Match
+                | CallKind::Browser
+                | CallKind::UpdateSession
+                | CallKind::RemovePlayer
         );
         if changes && flight.stage == Stage::Going {
             self.flights.push(Flight { id: None, until: self.now, ..flight });
