@@ -19,6 +19,7 @@ use crate::core::event::{Command, Event, Granted, Request};
 use crate::core::ids::{CallId, Etag, Generation, InstanceId, NotificationId, RequestId};
 use crate::core::instance::{Health, HealthConfig, InstanceInfo, JoinStatus, Notification, Session};
 use crate::core::params::Params;
+use crate::core::process::GameEvent;
 use crate::core::{Action, Agent, Birth, Machine as _, Outcome};
 
 /// How bad the world is, in parts of a thousand.
@@ -106,7 +107,7 @@ pub(super) struct World {
     pub(super) crashes: u32,
     params: Params,
     auth: Auth,
-    durable: Durable,
+    pub(super) durable: Durable,
     queue: BinaryHeap<Reverse<Due>>,
     sequence: u64,
     /// Which life of the agent a delivery is for.
@@ -254,6 +255,10 @@ impl World {
         self.event(Event::Command(Command::Drain { reason: "SIGTERM".to_owned() }));
     }
 
+    pub(super) fn game(&mut self, event: GameEvent) {
+        self.event(Event::Game(event));
+    }
+
     /// The game takes everything that is there and acknowledges it.
     pub(super) fn take(&mut self) {
         let inbox = self.agent.snapshot().notifications.inbox;
@@ -345,7 +350,7 @@ impl World {
             Action::TokenRejected(generation) => {
                 self.auth.handle_event(AuthEvent::Rejected(generation), self.now);
             }
-            // A world without a game's process and without a push way.
+            // The test is the game; nobody is pushed anything.
             Action::Note(_) | Action::Game(_) | Action::HandOver(_) => {}
             Action::Exit(outcome) => self.exit = Some(outcome),
         }

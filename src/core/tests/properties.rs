@@ -167,6 +167,33 @@ fn a_stop_at_any_moment_ends_in_time_and_closed() {
 }
 
 #[test]
+fn a_crash_at_any_moment_is_told_or_durable_and_ends_the_agent_with_its_code() {
+    for seed in 0..200 {
+        let faults = Faults { lost: 20, cut: 20, delay: 400, ..Faults::default() };
+        let params = Params { process: Process::Ours, readiness: Readiness::Immediate, ..params() };
+        let mut world = World::new(params, seed, faults);
+        world.game(GameEvent::Started { pid: 1 });
+        let moment = Duration::from_millis(world.rng.u64(0..30_000));
+        world.run(moment);
+        world.game(random_game_event(103));
+        let begun = world.now;
+        while world.exit.is_none() && world.now - begun < Duration::from_secs(60) {
+            world.run(Duration::from_millis(100));
+        }
+        assert_eq!(world.exit, Some(Outcome::Game(139)), "seed {seed}");
+        assert!(world.now - begun <= Duration::from_secs(30), "seed {seed}: {:?}", world.now - begun);
+        let waiting = world.durable.outbox.iter().filter(|report| report.content.label() == "game_crashed").count();
+        let told = world.ledger.fubars.iter().filter(|error| *error == "game_crashed").count();
+        assert!(waiting + told >= 1, "seed {seed}: the crash was lost");
+        // One that was sent, and whose answer was lost, is sent again.
+        let ambiguous = world.ledger.ambiguous_reports + 1;
+        assert!(told <= ambiguous, "seed {seed}: {told} copies, {ambiguous} ambiguous outcomes");
+        let open = world.instance.as_ref().is_some_and(|shown| shown.join_status == JoinStatus::Joinable);
+        assert!(!open, "seed {seed}: it must not stay joinable");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let run = || {
         let faults = Faults { lost: 60, cut: 60, server: 60, throttled: 20, token: 1, crash: 2, delay: 3000 };
