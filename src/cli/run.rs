@@ -97,7 +97,7 @@ fn start(loaded: Loaded, sources: Sources, surroundings: &Surroundings, log: &Lo
             tracing::warn!("{warning}");
         }
         let notifier = Notifier::new(surroundings);
-        match Running::start(loaded.settings, seed) {
+        match Running::start(loaded.settings, surroundings, seed) {
             Ok(running) => supervise::supervise(running, signals, notifier, &sources, surroundings, log).await,
             Err(error) => {
                 tracing::error!("{}", Chain(&error));

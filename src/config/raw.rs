@@ -125,6 +125,9 @@ pub(super) struct StartupParams {
 pub(super) struct Game {
     pub(super) command: Vec<String>,
     pub(super) working_dir: String,
+    pub(super) pid_file: String,
+    pub(super) unit: String,
+    pub(super) process_name: String,
     pub(super) ready: String,
     pub(super) ready_log: String,
     pub(super) ready_timeout: String,
@@ -139,6 +142,9 @@ impl Default for Game {
         Self {
             command: Vec::new(),
             working_dir: String::new(),
+            pid_file: String::new(),
+            unit: String::new(),
+            process_name: String::new(),
             ready: "sdk".into(),
             ready_log: String::new(),
             ready_timeout: "5m".into(),

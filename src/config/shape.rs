@@ -62,14 +62,6 @@ pub(super) struct Later {
 /// taken. Who makes one of them work takes its line out.
 pub(super) const LATER: &[Later] = &[
     Later { key: "environment.api", words: &["2026-08"] },
-    Later { key: "game.command", words: &[] },
-    Later { key: "game.working_dir", words: &[] },
-    Later { key: "game.env", words: &[] },
-    Later { key: "game.ready", words: &["probe", "log"] },
-    Later { key: "game.ready_log", words: &[] },
-    Later { key: "game.stop_signal", words: &[] },
-    Later { key: "game.stop_timeout", words: &[] },
-    Later { key: "game.log_tail", words: &[] },
     Later { key: "health.unhealthy_after", words: &[] },
     Later { key: "health.healthy_after", words: &[] },
     Later { key: "health.probes", words: &[] },

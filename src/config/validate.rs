@@ -4,6 +4,7 @@
 //! key was misspelt, nobody is told as well that its value is missing.
 
 mod auth;
+mod game;
 mod host;
 mod instance;
 mod places;
@@ -20,7 +21,7 @@ use super::files::{self, named};
 use super::layer::Written;
 use super::merge::Merged;
 use super::raw::Raw;
-use super::settings::{Environment, Game, HandOff, Instance, Settings, Surroundings};
+use super::settings::{Environment, HandOff, Instance, Settings, Surroundings};
 use super::shape::LATER;
 
 /// The longest file of trusted roots, in bytes. A whole system's bundle has about 250 kB.
@@ -168,6 +169,7 @@ impl Checker<'_> {
         let environment = self.environment();
         let auth = self.auth();
         let params = self.params();
+        let game = self.game();
         self.later_words();
         let local_api = self.local_api();
         let admin = self.admin(local_api.as_ref());
@@ -179,7 +181,7 @@ impl Checker<'_> {
             instances: vec![Instance {
                 params: params?,
                 local_api: local_api?,
-                game: Game::default(),
+                game: game?,
                 probes: Vec::new(),
                 hand_off: HandOff::default(),
             }],

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock;
-use crate::config::settings::Settings;
+use crate::config::settings::{GameSource, Settings, Surroundings};
 use crate::core::action::Outcome;
 use crate::core::agent::Birth;
 use crate::core::durable::Durable;
@@ -18,7 +18,7 @@ use crate::core::ids::{InstanceId, InstanceName};
 use crate::driver::host::{Host, Newborn};
 use crate::exit::Exit;
 use crate::io::admin::{Admin, AdminError};
-use crate::io::game::{self, Reach};
+use crate::io::game::{self, Reach, reaper};
 use crate::io::http::{HttpBackend, HttpSetupError};
 use crate::io::local::{LocalApi, LocalApiError};
 use crate::io::store::{self, DiskStore, OpenError, Opened, StoreStatus};
@@ -96,7 +96,11 @@ pub(in crate::cli) struct Running {
 impl Running {
     /// Starts everything, in this order: the state directory first, because its lock says whether we may run at all; then
     /// the local API, because games give up on it soon; then the instances.
-    pub(in crate::cli) fn start(settings: Settings, seed: Option<u64>) -> Result<Self, StartError> {
+    pub(in crate::cli) fn start(
+        settings: Settings,
+        surroundings: &Surroundings,
+        seed: Option<u64>,
+    ) -> Result<Self, StartError> {
         let options = store::Options { machine: store::machine_marker(), ..store::Options::default() };
         let Opened { store, recovered, findings, status } =
             store::open(&settings.state.dir, &options, belongs(&settings))?;
@@ -124,10 +128,16 @@ impl Running {
         for ((instance, handle), keeper) in settings.instances.iter().zip(host.handles()).zip(keepers) {
             let api = LocalApi::bind(&instance.local_api, handle.clone())
                 .map_err(|source| StartError::Local { name: instance.name().clone(), source })?;
-            let reach = Reach { socket: api.socket().map(Into::into), http: api.tcp_addr(), grpc: None };
+            let env = surroundings.env.clone();
+            let reach = Reach { socket: api.socket().map(Into::into), http: api.tcp_addr(), grpc: None, env };
             servers.spawn(keeper.run(reach, until(stopped.clone())));
             locals.push(LocalAddress { socket: api.socket().map(Into::into), tcp: api.tcp_addr() });
             servers.spawn(api.serve(until(stopped.clone())));
+        }
+        let starts_games =
+            settings.instances.iter().any(|instance| matches!(instance.game.source, GameSource::Command(_)));
+        if starts_games || reaper::is_first() {
+            servers.spawn(reaper::run(until(stopped.clone())));
         }
         let admin = match Admin::bind(&settings.admin, host.handles().to_vec()) {
             Ok(admin) => {

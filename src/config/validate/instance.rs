@@ -7,7 +7,7 @@ use crate::config::error::dotted;
 use crate::config::raw;
 use crate::core::ids::{AllocationId, IdError, InstanceId, InstanceName, SessionId};
 use crate::core::instance::{CustomData, JoinParams, StartupParams};
-use crate::core::params::{Deliver, Params, Process, Readiness, Target};
+use crate::core::params::{Deliver, Params, Target};
 
 /// The name of the one instance, as long as there is only one.
 const ONLY: &str = "default";
@@ -123,6 +123,7 @@ impl Checker<'_> {
         let health = &raw.health;
         let notifications = &raw.notifications;
         let ready_timeout = self.duration("game.ready_timeout", &raw.game.ready_timeout, &(SECONDS(1)..=SECONDS(DAY)));
+        let stop_timeout = self.stop_timeout();
         let cadence = self.duration("health.default_cadence", &health.default_cadence, &(SECONDS(1)..=SECONDS(HOUR)));
         let grace = self.duration("health.startup_grace", &health.startup_grace, &(SECONDS(0)..=SECONDS(DAY)));
         let heartbeat =
@@ -155,8 +156,8 @@ impl Checker<'_> {
             matchmaking_profile_id: profile?,
             source_provider: provider?.map(str::to_owned),
             readiness: readiness?,
-            process: Process::Unknown,
-            stop_timeout: Duration::from_secs(30),
+            process: self.process(),
+            stop_timeout: stop_timeout?,
             ready_timeout: ready_timeout?,
             default_cadence: cadence?,
             startup_grace: grace?,
@@ -172,21 +173,5 @@ impl Checker<'_> {
             automatic_fubar: raw.fubar.automatic,
             drain_timeout: drain?,
         })
-    }
-
-    fn readiness(&mut self) -> Option<Readiness> {
-        let words = [("sdk", Readiness::Sdk), ("immediate", Readiness::Immediate)];
-        let readiness = self.check("game.ready", values::word(&self.raw.game.ready, &words))?;
-        let instance = &self.raw.instance;
-        let reachable = !instance.public_conn_str.is_empty() || !instance.private_conn_str.is_empty();
-        if readiness == Readiness::Immediate && !reachable {
-            self.missing(
-                "game.ready",
-                &["instance.public_conn_str", "instance.private_conn_str"],
-                "\"immediate\" needs instance.public_conn_str or instance.private_conn_str: nobody else says how players connect",
-            );
-            return None;
-        }
-        Some(readiness)
     }
 }
