@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
-use super::hand_off;
-use crate::config::settings::Instance;
+use super::{hand_off, probe};
+use crate::config::settings::{GameSource, Instance};
 use crate::core::process::{GameEvent, HandOver, Order};
 use crate::ports::Side;
 
@@ -71,6 +72,11 @@ impl Keeper {
     /// ended by SIGKILL.
     pub async fn run(mut self, _reach: Reach, stopped: impl Future<Output = ()>) {
         tokio::pin!(stopped);
+        // The game's process id while it runs; probes of a game whose process is known wait for it.
+        let (_pid, pids) = watch::channel(None);
+        let pids = (self.settings.game.source != GameSource::Unknown).then_some(pids);
+        let mut probing = JoinSet::new();
+        probing.spawn(probe::run(self.settings.probes.clone(), pids, self.events.clone(), std::future::pending()));
         loop {
             tokio::select! {
                 () = &mut stopped => break,
@@ -81,6 +87,7 @@ impl Keeper {
                 }
             }
         }
+        probing.shutdown().await;
         tracing::trace!(source = ?self.settings.game.source, open = !self.events.is_closed(), "the game's keeper ends");
     }
 }
