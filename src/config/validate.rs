@@ -7,6 +7,7 @@ mod auth;
 mod host;
 mod instance;
 mod places;
+mod probes;
 mod values;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use super::files::{self, named};
 use super::layer::Written;
 use super::merge::Merged;
 use super::raw::Raw;
-use super::settings::{Environment, Game, HandOff, Instance, Settings, Surroundings};
+use super::settings::{Environment, Game, GameSource, HandOff, Instance, Settings, Surroundings};
 use super::shape::LATER;
 
 /// The longest file of trusted roots, in bytes. A whole system's bundle has about 250 kB.
@@ -167,7 +168,12 @@ impl Checker<'_> {
     fn settings(&mut self) -> Option<Settings> {
         let environment = self.environment();
         let auth = self.auth();
-        let params = self.params();
+        let mut params = self.params();
+        let game = Game::default();
+        let probes = self.probes(game.source != GameSource::Unknown);
+        if let (Some(params), Some(probes)) = (&mut params, &probes) {
+            params.probes = probes.iter().map(probes::told).collect();
+        }
         self.later_words();
         let local_api = self.local_api();
         let admin = self.admin(local_api.as_ref());
@@ -179,8 +185,8 @@ impl Checker<'_> {
             instances: vec![Instance {
                 params: params?,
                 local_api: local_api?,
-                game: Game::default(),
-                probes: Vec::new(),
+                game,
+                probes: probes?,
                 hand_off: HandOff::default(),
             }],
             admin: admin?,
