@@ -7,11 +7,13 @@ use tokio::sync::oneshot;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// When a run began, counted from the fake's own beginning, and for which process.
+type Run = (Duration, Option<u32>);
+
 /// What a fake probe does in each run: for how long, and then what. After the last it does nothing for ever.
 #[derive(Clone, Default)]
 struct Fake {
-    /// When each began, and for which process.
-    runs: Arc<Mutex<Vec<(Duration, Option<u32>)>>>,
+    runs: Arc<Mutex<Vec<Run>>>,
     dropped: Arc<Mutex<u32>>,
     begun: Option<Instant>,
     lengths: Vec<Duration>,
