@@ -299,3 +299,76 @@ fn command(words: Vec<String>) -> Checked<Option<Vec<String>>> {
         Some(_) => Ok(Some(words)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::raw::Raw;
+    use crate::config::settings::Surroundings;
+
+    /// What becomes of a list of probes, and what is wrong with it.
+    fn checked(text: &str, process_known: bool) -> (Option<Vec<Probe>>, Vec<String>) {
+        let raw: Raw = toml::from_str(&format!("[health]\n{text}")).unwrap();
+        let mut checker = Checker {
+            raw: &raw,
+            origins: &BTreeMap::new(),
+            secrets: &BTreeMap::new(),
+            surroundings: &Surroundings::default(),
+            lost: Vec::new(),
+            incomplete: false,
+            mistakes: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let probes = checker.probes(process_known);
+        (probes, checker.mistakes.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn probes_of_the_process_are_taken_where_it_is_known() {
+        let text = r#"probes = [{ kind = "process" }, { kind = "pressure", resource = "memory", percent = 40 }]"#;
+        let (probes, mistakes) = checked(text, true);
+        let probes = probes.unwrap_or_else(|| panic!("{mistakes:?}"));
+        let kinds: Vec<&ProbeKind> = probes.iter().map(|probe| &probe.kind).collect();
+        let pressure = ProbeKind::Pressure { resource: PressureKind::Memory, percent: 40 };
+        assert_eq!(kinds, [&ProbeKind::Process, &pressure]);
+        let told: Vec<(String, Health)> = probes.iter().map(told).map(|told| (told.name, told.failure)).collect();
+        let expected = [("process", Health::Unhealthy), ("pressure memory", Health::Degraded)];
+        assert_eq!(told, expected.map(|(name, failure)| (name.to_owned(), failure)));
+        assert_eq!(checked(text, false).1.len(), 2, "and refused where it is not");
+    }
+
+    #[test]
+    fn the_example_of_the_shipped_file_is_good() {
+        let shipped = include_str!("../../../config/agent.toml").lines();
+        let example = shipped.skip_while(|line| !line.ends_with("An example:")).skip(1);
+        let example: Vec<&str> = example.map_while(|line| line.strip_prefix("#     ")).collect();
+        let (probes, mistakes) = checked(&example.join("\n"), false);
+        assert_eq!((probes.map(|probes| probes.len()), mistakes), (Some(2), Vec::new()));
+    }
+
+    #[test]
+    fn a_target_is_an_address() {
+        for (text, good) in
+            [("127.0.0.1:27015", "127.0.0.1:27015"), ("[::1]:7", "[::1]:7"), ("localhost:65535", "127.0.0.1:65535")]
+        {
+            assert_eq!(address(text), Ok(good.parse().unwrap()), "{text}");
+        }
+        for bad in
+            ["127.0.0.1", "27015", ":27015", "localhost", "game.example:1", "127.0.0.1:0", "localhost:x", "::1:7x"]
+        {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_url_shows_no_password_when_it_is_wrong() {
+        assert_eq!(url("HTTP://127.0.0.1:80/a?b"), Ok("http://127.0.0.1/a?b".to_owned()));
+        for bad in
+            ["http://u:hunter2@127.0.0.1/", "http://u:hunter2@game.example", "ftp://u:hunter2@x", "http://hunter2 x"]
+        {
+            assert!(!url(bad).unwrap_err().contains("hunter2"), "{bad}");
+        }
+    }
+}
