@@ -6,5 +6,6 @@ pub mod hand_off;
 pub mod http;
 pub mod local;
 pub mod notify;
+pub mod probe;
 pub mod signals;
 pub mod store;

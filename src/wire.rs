@@ -7,7 +7,10 @@
 //!
 //! **Architecture invariant:** no I/O, no clock, no logging, nothing async; the wall clock is an argument, and it is used only to
 //! read a `Retry-After` that names a date.
+//!
+//! [`a2s`] stands apart: it is what a probe asks a game server over UDP.
 
+pub mod a2s;
 mod answer;
 mod failure;
 mod json;
@@ -21,7 +24,7 @@ mod text;
 pub use answer::decode;
 pub use request::{HttpRequest, Method, encode};
 pub use retry_after::RETRY_AFTER_LIMIT;
-pub use text::{TEXT_LIMIT, for_people};
+pub use text::{TEXT_LIMIT, for_people, one_line};
 
 use std::fmt;
 

@@ -60,6 +60,22 @@ fn collect(origins: &mut BTreeMap<String, String>, path: &mut Vec<String>, value
         }
     } else if let Some(origin) = value.origin() {
         origins.insert(dotted(path), origin.to_owned());
+        if let ValueKind::Array(list) = &value.kind {
+            collect_tables(origins, &dotted(path), list);
+        }
+    }
+}
+
+/// Each table of a list and each of its entries: `key[0]`, `key[0].name`.
+fn collect_tables(origins: &mut BTreeMap<String, String>, key: &str, list: &[Value]) {
+    for (index, item) in list.iter().enumerate() {
+        let (ValueKind::Table(table), Some(origin)) = (&item.kind, item.origin()) else { continue };
+        let key = format!("{key}[{index}]");
+        for (name, value) in table {
+            let origin = value.origin().unwrap_or(origin);
+            origins.insert(format!("{key}.{}", dotted(&[name])), origin.to_owned());
+        }
+        origins.insert(key, origin.to_owned());
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use crate::core::ids::InstanceName;
+use crate::core::instance::Health;
 use crate::core::params::Params;
 
 /// The whole configuration, validated.
@@ -131,6 +132,8 @@ pub struct Probe {
     pub interval: Duration,
     /// How long one run may take.
     pub timeout: Duration,
+    /// What its failure means: `Degraded` or `Unhealthy`.
+    pub failure: Health,
 }
 
 /// What a probe asks.
@@ -140,7 +143,7 @@ pub enum ProbeKind {
     A2s(SocketAddr),
     /// Whether a TCP connection can be made.
     Tcp(SocketAddr),
-    /// An HTTP GET to an `http://` URL, and the status that is expected.
+    /// An HTTP GET to an `http://` URL, and the status that is expected. Its host is an IP address or localhost.
     Http {
         /// Where.
         url: String,

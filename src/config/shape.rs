@@ -62,9 +62,6 @@ pub(super) struct Later {
 /// taken. Who makes one of them work takes its line out.
 pub(super) const LATER: &[Later] = &[
     Later { key: "environment.api", words: &["2026-08"] },
-    Later { key: "health.unhealthy_after", words: &[] },
-    Later { key: "health.healthy_after", words: &[] },
-    Later { key: "health.probes", words: &[] },
     Later { key: "notifications.deliver", words: &["exec", "webhook", "log"] },
     Later { key: "notifications.exec", words: &[] },
     Later { key: "notifications.webhook", words: &[] },

@@ -139,7 +139,7 @@ impl Walk<'_> {
 
     fn put(&mut self, path: &[String], value: &Spanned<DeValue<'_>>) {
         let origin = (self.place)(&value.span());
-        let kind = converted(value.get_ref(), &origin);
+        let kind = converted(value.get_ref(), self.place);
         self.out.layer.put(path, kind, &origin);
     }
 
@@ -169,9 +169,9 @@ fn named(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn converted(value: &DeValue<'_>, origin: &str) -> ValueKind {
+fn converted(value: &DeValue<'_>, place: &dyn Fn(&Range<usize>) -> String) -> ValueKind {
     let nested =
-        |inner: &Spanned<DeValue<'_>>| Value::new(Some(&origin.to_owned()), converted(inner.get_ref(), origin));
+        |inner: &Spanned<DeValue<'_>>| Value::new(Some(&place(&inner.span())), converted(inner.get_ref(), place));
     match value {
         DeValue::String(text) => ValueKind::String(text.to_string()),
         DeValue::Boolean(flag) => ValueKind::Boolean(*flag),

@@ -8,6 +8,7 @@ mod game;
 mod host;
 mod instance;
 mod places;
+mod probes;
 mod values;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use super::files::{self, named};
 use super::layer::Written;
 use super::merge::Merged;
 use super::raw::Raw;
-use super::settings::{Environment, HandOff, Instance, Settings, Surroundings};
+use super::settings::{Environment, GameSource, HandOff, Instance, Settings, Surroundings};
 use super::shape::LATER;
 
 /// The longest file of trusted roots, in bytes. A whole system's bundle has about 250 kB.
@@ -168,8 +169,13 @@ impl Checker<'_> {
     fn settings(&mut self) -> Option<Settings> {
         let environment = self.environment();
         let auth = self.auth();
-        let params = self.params();
+        let mut params = self.params();
         let game = self.game();
+        // Where game.* has mistakes, a process is meant to be known.
+        let probes = self.probes(game.as_ref().is_none_or(|game| game.source != GameSource::Unknown));
+        if let (Some(params), Some(probes)) = (&mut params, &probes) {
+            params.probes = probes.iter().map(probes::told).collect();
+        }
         self.later_words();
         let local_api = self.local_api();
         let admin = self.admin(local_api.as_ref());
@@ -182,7 +188,7 @@ impl Checker<'_> {
                 params: params?,
                 local_api: local_api?,
                 game: game?,
-                probes: Vec::new(),
+                probes: probes?,
                 hand_off: HandOff::default(),
             }],
             admin: admin?,

@@ -49,7 +49,7 @@ use self::meter::Meter;
 use self::ours::Ours;
 use self::output::Sinks;
 use self::watch::{Ending, Watch};
-use super::hand_off;
+use super::{hand_off, probe};
 use crate::clock;
 use crate::config::settings::{Command, GameSource, Instance};
 use crate::core::process::{End, GameEvent, HandOver, Order};
@@ -158,16 +158,20 @@ impl Keeper {
     /// looked for from the first [`Order::Start`] on, and after each of its ends again without being told.
     pub async fn run(self, reach: Reach, stopped: impl Future<Output = ()>) {
         let Self { settings, orders, events, watched, sinks } = self;
-        let mut work = Work { settings, orders, events, watched, sinks, reach, ours: None };
+        let (pids, watched_pids) = latest::channel(None);
+        // Probes of a game whose process is known wait for it.
+        let pids_of_known = (settings.game.source != GameSource::Unknown).then_some(watched_pids);
+        let probing = probe::run(settings.probes.clone(), pids_of_known, events.clone(), std::future::pending());
+        let mut work = Work { settings, orders, events, watched, pids, sinks, reach, ours: None };
         tokio::select! {
             () = stopped => {}
             // Cancelled wherever it is: a game that runs is in `work`, not in the future.
-            () = work.run() => {}
+            () = async { tokio::join!(work.run(), probing); } => {}
         }
         if let Some(mut ours) = work.ours.take() {
             ours.abandon(ABANDON).await;
         }
-        work.watched.send_replace(None);
+        work.gone();
     }
 }
 
@@ -176,6 +180,7 @@ struct Work {
     orders: mpsc::Receiver<Order>,
     events: mpsc::Sender<GameEvent>,
     watched: latest::Sender<Option<Watched>>,
+    pids: latest::Sender<Option<u32>>,
     sinks: Option<[OwnedFd; 2]>,
     reach: Reach,
     ours: Option<Ours>,
@@ -225,6 +230,12 @@ impl Work {
     fn there(&self, pid: u32, meter: &Meter) {
         let cgroup = meter.cgroup().unified().map(PathBuf::from);
         self.watched.send_replace(Some(Watched { pid, cgroup }));
+        self.pids.send_replace(Some(pid));
+    }
+
+    fn gone(&self) {
+        self.watched.send_replace(None);
+        self.pids.send_replace(None);
     }
 
     /// One life of a game of ours.
@@ -299,7 +310,7 @@ impl Work {
 
     /// The leader of a game of ours has ended.
     async fn ended(&mut self, pid: u32) {
-        self.watched.send_replace(None);
+        self.gone();
         let known = self.settings.local_api.token.iter().map(|token| token.expose().to_owned()).collect();
         let Some(ours) = &mut self.ours else { return };
         let end = ours.end(known).await;
@@ -340,7 +351,7 @@ impl Work {
                     }
                 }
             }
-            self.watched.send_replace(None);
+            self.gone();
             let uptime = clock::now().saturating_duration_since(begun);
             let end = found_end(&watch, &grip, &mut meter, uptime).await;
             tracing::info!(pid, status = ?end.status, oom_killed = end.oom_killed, "the game has ended");

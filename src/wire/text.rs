@@ -18,6 +18,11 @@ pub fn for_people(text: &str, secrets: &[&str]) -> String {
     escaped(&clean, TEXT_LIMIT)
 }
 
+/// Text of others on one line: at most `limit` characters, control characters escaped, what was cut shows as `…`.
+pub fn one_line(text: &str, limit: usize) -> String {
+    escaped(text.trim(), limit)
+}
+
 /// An `error_code`: without secrets, on one line, at most 128 characters; `None` if nothing is left.
 pub(super) fn code(text: &str, secrets: &[&str]) -> Option<Box<str>> {
     if secrets.iter().any(|secret| secret.len() >= CODE_SECRET && text.contains(secret)) {

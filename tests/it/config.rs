@@ -9,9 +9,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rallyhere_agent::cli::check;
 use rallyhere_agent::config::secret::SecretOrigin;
-use rallyhere_agent::config::settings::{Auth, LogFormat};
+use rallyhere_agent::config::settings::{Auth, LogFormat, ProbeKind};
 use rallyhere_agent::config::{self, ConfigError, Loaded, Secret, Sources, Surroundings};
-use rallyhere_agent::core::params::{Readiness, Target};
+use rallyhere_agent::core::instance::Health;
+use rallyhere_agent::core::params::{ProbeParams, Readiness, Target};
 use rallyhere_agent::exit::Exit;
 use tempfile::TempDir;
 
@@ -317,6 +318,67 @@ fn all_mistakes_of_all_layers_come_at_once_with_their_place() {
     ];
     expected.sort();
     assert_eq!(mistakes, expected);
+}
+
+#[test]
+fn a_probe_is_named_by_its_place_and_its_mistakes_by_theirs() {
+    let world = World::new(&format!(
+        "{BASE}[[health.probes]]\nkind = \"tcp\"\ntarget = \"127.0.0.1:1\"\n[[health.probes]]\nkind = \"tcp\"\n  interval = \"soon\"\n"
+    ));
+    let main = world.path("agent.toml");
+    assert_eq!(
+        world.mistakes(),
+        [
+            format!(
+                "{}:14:14: health.probes[1].interval: must be a duration such as \"25s\", \"5m\", \"1h30m\" or \"500ms\", not \"soon\"",
+                main.display()
+            ),
+            format!(
+                "{}:12:1: health.probes[1].target: is required: an IP address with a port, such as \"127.0.0.1:27015\"",
+                main.display()
+            ),
+        ]
+    );
+    let world = World::new(BASE).set("health.probes=[{ kind = \"tcp\", target = \"nowhere\" }]");
+    assert!(world.mistakes().iter().all(|line| line.starts_with("--set: health.probes[0].target: must be an IP")));
+}
+
+#[test]
+fn probes_have_defaults_and_names_without_secrets() {
+    let world = World::new(BASE).set(
+        "health.probes=[{ kind = \"a2s\", target = \"localhost:27015\" }, { kind = \"tcp\", target = \"[::1]:7\", \
+         interval = \"1s\", failure = \"degraded\" }, { kind = \"http\", target = \"http://localhost:80/x?token=s\" }, \
+         { kind = \"exec\", command = [\"/bin/check\", \"s\"], interval = \"30s\", timeout = \"30s\" }]",
+    );
+    let loaded = world.good();
+    let probes = &loaded.settings.instances.first().unwrap().probes;
+    let kinds: Vec<ProbeKind> = probes.iter().map(|probe| probe.kind.clone()).collect();
+    assert_eq!(
+        kinds,
+        [
+            ProbeKind::A2s("127.0.0.1:27015".parse().unwrap()),
+            ProbeKind::Tcp("[::1]:7".parse().unwrap()),
+            ProbeKind::Http { url: "http://localhost/x?token=s".to_owned(), status: 200 },
+            ProbeKind::Exec(vec!["/bin/check".to_owned(), "s".to_owned()]),
+        ]
+    );
+    let seconds = |probe: &ProbeParams| (probe.interval.as_secs(), probe.timeout.as_secs());
+    let told: Vec<(&str, (u64, u64), Health)> =
+        params(&loaded).probes.iter().map(|probe| (probe.name.as_str(), seconds(probe), probe.failure)).collect();
+    assert_eq!(
+        told,
+        [
+            ("a2s 127.0.0.1:27015", (5, 2), Health::Unhealthy),
+            ("tcp [::1]:7", (1, 1), Health::Degraded),
+            ("http http://localhost/x", (5, 2), Health::Unhealthy),
+            ("exec /bin/check", (30, 30), Health::Unhealthy),
+        ]
+    );
+    for (probe, told) in probes.iter().zip(&params(&loaded).probes) {
+        assert_eq!((probe.interval, probe.timeout, probe.failure), (told.interval, told.timeout, told.failure));
+    }
+    let (printed, _) = check::check(&world.sources, &world.surroundings());
+    assert!(printed.contains("[[health.probes]]\nkind = \"a2s\"\ntarget = \"localhost:27015\"\n"), "{printed}");
 }
 
 #[test]

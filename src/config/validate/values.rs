@@ -45,7 +45,7 @@ pub(super) fn whole_seconds(text: &str, bounds: &RangeInclusive<Duration>) -> Ch
 }
 
 /// A bound, in the largest unit that shows it exactly.
-fn human(duration: Duration) -> String {
+pub(super) fn human(duration: Duration) -> String {
     let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
     match (seconds, millis) {
         (_, 1..) => format!("{}ms", duration.as_millis()),
