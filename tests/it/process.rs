@@ -6,6 +6,7 @@
 
 pub(crate) mod agent;
 mod duties;
+mod game;
 pub(crate) mod home;
 mod life;
 mod login;
