@@ -4,7 +4,7 @@ mod access;
 mod admin;
 mod calls;
 mod cli;
-mod fake;
+pub(crate) mod fake;
 mod garbage;
 mod limits;
 mod notifications;
