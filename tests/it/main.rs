@@ -6,6 +6,7 @@ mod driver;
 mod durability;
 mod http;
 mod local;
+mod metrics;
 mod process;
 mod readme;
 mod simulator;
