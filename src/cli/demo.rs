@@ -148,8 +148,12 @@ async fn tell(args: &Args, place: &Place, terminal: &mut Terminal<'_>) -> Result
         let _gone = stopped.wait_for(|stopped| *stopped).await;
     }));
 
-    let running =
-        Running::start(settings(place, &format!("http://{environment}"), args.hold)?, &Surroundings::default(), None)?;
+    let running = Running::start(
+        settings(place, &format!("http://{environment}"), args.hold)?,
+        &Surroundings::default(),
+        None,
+        None,
+    )?;
     let socket = running.locals.iter().find_map(|local| local.socket.clone());
     let socket =
         socket.ok_or(DemoError::Io { what: "open the socket of the game", source: io::Error::other("none") })?;

@@ -11,6 +11,7 @@ use crate::io::notify::Notifier;
 use crate::io::signals::Signals;
 use crate::telemetry::log::{self, LogHandle};
 
+mod observe;
 pub(super) mod running;
 mod supervise;
 mod words;
@@ -97,7 +98,7 @@ fn start(loaded: Loaded, sources: Sources, surroundings: &Surroundings, log: &Lo
             tracing::warn!("{warning}");
         }
         let notifier = Notifier::new(surroundings);
-        match Running::start(loaded.settings, surroundings, seed) {
+        match Running::start(loaded.settings, surroundings, seed, Some(log.clone())) {
             Ok(running) => supervise::supervise(running, signals, notifier, &sources, surroundings, log).await,
             Err(error) => {
                 tracing::error!("{}", Chain(&error));

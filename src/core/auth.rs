@@ -409,7 +409,7 @@ impl Machine for Auth {
 }
 
 /// Whether trying again soon is useless: the credentials or their rights are wrong (backend.md, trap 2).
-fn is_permanent(failure: &Failure) -> bool {
+pub fn is_permanent(failure: &Failure) -> bool {
     match failure.kind {
         FailureKind::Unauthorised | FailureKind::Forbidden | FailureKind::Rejected | FailureKind::Unsupported => {
             failure.code.as_deref() != Some("internal_error")

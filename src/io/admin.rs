@@ -2,23 +2,26 @@
 //!
 //! | call | answer |
 //! |---|---|
-//! | GET /livez | 200 while the process goes round its loop: whoever gets no answer has an agent that hangs |
+//! | GET /livez | 200 while every loop of the agent turns; 503 when one has not turned for 15 s, no answer when all hang |
 //! | GET /readyz | 200 once every instance is attached (loading or serving), else 503 with one line for each that is not |
 //! | GET /status | `{"version", "instances": [...]}`, each as in `GET /v1/status` |
+//! | GET /metrics | what [`crate::telemetry::metrics`] lists, as OpenMetrics 1.0 where the Accept header names it, else as Prometheus text 0.0.4 |
 //!
 //! `/readyz` is about the agent's hold on its instances, not about the game: a game that is still loading does not make it
-//! fail, an unreachable backend at start, a drain and the end do. Do not restart the agent on it: `/livez` is for that.
+//! fail, an unreachable backend at start, a drain and the end do. Do not restart the agent on it: `/livez` is for that, which
+//! knows nothing of the backend, the disk or the game: none of them is mended by a restart of the agent.
 //!
 //! Pages in browsers are kept out as they are from the local API. On a loopback address the Host must be a loopback name; on
 //! another one, which an operator has chosen for probes and scrapers, any Host is good.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
@@ -33,16 +36,27 @@ use crate::config::settings;
 use crate::core::phase::Phase;
 use crate::core::snapshot::Snapshot;
 use crate::ports::InstanceHandle;
+use crate::telemetry::metrics::{Format, Metrics};
 
 /// Probes and scrapers are few.
 const CONNECTIONS: usize = 64;
 
 /// The admin listener, open but not yet served.
-#[derive(Debug)]
 pub struct Admin {
     door: Option<Door>,
     addr: Option<SocketAddr>,
     handles: Vec<InstanceHandle>,
+    metrics: Option<Arc<Metrics>>,
+    alive: Alive,
+}
+
+/// Whether the agent's loops turn.
+type Alive = Arc<dyn Fn() -> bool + Send + Sync>;
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("addr", &self.addr).finish_non_exhaustive()
+    }
 }
 
 /// Why the admin listener could not be opened.
@@ -74,7 +88,10 @@ impl Admin {
     /// # Errors
     /// If the address cannot be listened on.
     pub fn bind(settings: &settings::Admin, handles: Vec<InstanceHandle>) -> Result<Self, AdminError> {
-        let Some(addr) = settings.listen else { return Ok(Self { door: None, addr: None, handles }) };
+        let alive: Alive = Arc::new(|| true);
+        let Some(addr) = settings.listen else {
+            return Ok(Self { door: None, addr: None, handles, metrics: None, alive });
+        };
         let (listener, bound) = local::listen(addr).map_err(|source| {
             if source.kind() == io::ErrorKind::AddrInUse {
                 AdminError::AddressInUse { addr }
@@ -83,7 +100,21 @@ impl Admin {
             }
         })?;
         let access = Access::Tcp { bound, any_host: !addr.ip().is_loopback(), token: None };
-        Ok(Self { door: Some(Door::tcp(listener, access)), addr: Some(bound), handles })
+        Ok(Self { door: Some(Door::tcp(listener, access)), addr: Some(bound), handles, metrics: None, alive })
+    }
+
+    /// Serves these metrics; without any there is no such call.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Asks this for `/livez`; without it, to be answered at all is to live.
+    #[must_use]
+    pub fn alive_while(mut self, turning: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.alive = Arc::new(turning);
+        self
     }
 
     /// Where it listens, with the port that was found for port 0.
@@ -95,19 +126,42 @@ impl Admin {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let (closing, _) = watch::channel(false);
         let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
-        let router = router(Arc::from(self.handles));
+        let shown = Shown { handles: self.handles, metrics: self.metrics, alive: self.alive };
+        let router = router(Arc::new(shown));
         server::serve(self.door.into_iter().collect(), router, closing, limits, shutdown).await;
     }
 }
 
-fn router(handles: Arc<[InstanceHandle]>) -> Router {
+/// What the calls show.
+struct Shown {
+    handles: Vec<InstanceHandle>,
+    metrics: Option<Arc<Metrics>>,
+    alive: Alive,
+}
+
+fn router(shown: Arc<Shown>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
+        .route("/metrics", get(metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(handles)
+        .with_state(shown)
+}
+
+async fn metrics(State(shown): State<Arc<Shown>>, uri: Uri, headers: HeaderMap) -> Response {
+    let Some(metrics) = &shown.metrics else { return not_found(uri).await.into_response() };
+    // Several lines of a header are one list (RFC 9110, 5.3).
+    let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
+    let format = Format::of(Some(&accept.join(",")));
+    match metrics.text(format).await {
+        Ok(text) => {
+            let headers = [(header::CONTENT_TYPE, format.content_type()), (header::CACHE_CONTROL, "no-store")];
+            (headers, text).into_response()
+        }
+        Err(error) => words(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics could not be written: {error}\n")),
+    }
 }
 
 fn words(status: StatusCode, words: String) -> Response {
@@ -115,12 +169,16 @@ fn words(status: StatusCode, words: String) -> Response {
     (status, headers, words).into_response()
 }
 
-async fn livez() -> Response {
-    words(StatusCode::OK, "ok\n".to_owned())
+async fn livez(State(shown): State<Arc<Shown>>) -> Response {
+    if (shown.alive)() {
+        words(StatusCode::OK, "ok\n".to_owned())
+    } else {
+        words(StatusCode::SERVICE_UNAVAILABLE, "a loop of the agent hangs\n".to_owned())
+    }
 }
 
-async fn readyz(State(handles): State<Arc<[InstanceHandle]>>) -> Response {
-    let missing: Vec<String> = handles.iter().filter_map(|handle| why_not_ready(&handle.snapshot())).collect();
+async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
+    let missing: Vec<String> = shown.handles.iter().filter_map(|handle| why_not_ready(&handle.snapshot())).collect();
     if missing.is_empty() {
         words(StatusCode::OK, "ok\n".to_owned())
     } else {
@@ -146,7 +204,7 @@ struct AllStatus {
     instances: Vec<Status>,
 }
 
-async fn status(State(handles): State<Arc<[InstanceHandle]>>) -> Response {
-    let instances = handles.iter().map(|handle| Status::of(&handle.snapshot())).collect();
+async fn status(State(shown): State<Arc<Shown>>) -> Response {
+    let instances = shown.handles.iter().map(|handle| Status::of(&handle.snapshot())).collect();
     json_of(StatusCode::OK, &AllStatus { version: env!("CARGO_PKG_VERSION"), instances })
 }

@@ -11,12 +11,10 @@ mod lane;
 mod limits;
 mod login;
 mod origin;
-mod stats;
 mod tls;
 mod vault;
 
 pub use limits::Limits;
-pub use stats::{HttpStats, Tally};
 
 use std::fmt;
 use std::future::Future;
@@ -33,6 +31,7 @@ use crate::core::auth::Past;
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind, LoggedIn, Login};
 use crate::core::ids::Generation;
 use crate::ports::{Authenticator, Backend};
+use crate::telemetry::metrics::Requests;
 use crate::wire;
 
 use exchange::Outbound;
@@ -91,7 +90,7 @@ struct Shared {
     vault: Vault,
     /// What outlives the process; only where there is a state directory.
     keepsake: Option<Arc<Keepsake>>,
-    stats: HttpStats,
+    requests: Arc<Requests>,
     limits: Limits,
 }
 
@@ -155,7 +154,7 @@ impl HttpBackend {
                 origin,
                 vault: Vault::new(auth),
                 keepsake,
-                stats: HttpStats::default(),
+                requests: Arc::default(),
                 limits,
             }),
         })
@@ -166,9 +165,9 @@ impl HttpBackend {
         self.shared.vault.replace(auth);
     }
 
-    /// Requests since the start, by call and outcome.
-    pub fn stats(&self) -> &HttpStats {
-        &self.shared.stats
+    /// What is measured of the requests, for metrics.
+    pub fn requests(&self) -> Arc<Requests> {
+        Arc::clone(&self.shared.requests)
     }
 }
 
@@ -176,8 +175,14 @@ impl Backend for HttpBackend {
     fn call(&self, call: Call, limit: Duration) -> impl Future<Output = Result<Answer, Failure>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
+            let begun = clock::now();
             let answer = shared.call(&call, limit).await;
-            shared.stats.count(call.kind(), &answer);
+            let ended = clock::now();
+            shared.requests.called(call.kind(), &answer, ended.saturating_duration_since(begun));
+            if let (Call::Poll { instance, .. }, Ok(Answer::Page(page))) = (&call, &answer) {
+                let ids = page.notifications.iter().map(|notification| &notification.notification_id);
+                shared.requests.arrivals().came(instance, ids, ended);
+            }
             answer
         }
     }
@@ -190,7 +195,11 @@ impl Authenticator for HttpBackend {
         generation: Generation,
     ) -> impl Future<Output = Result<LoggedIn, Failure>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
-        async move { shared.login(login, generation).await }
+        async move {
+            let result = shared.login(login, generation).await;
+            shared.requests.logged_in(&result);
+            result
+        }
     }
 }
 

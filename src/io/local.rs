@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::config::settings;
 use crate::ports::InstanceHandle;
+use crate::telemetry::metrics::InstanceMeter;
 
 pub(crate) mod access;
 mod body;
@@ -46,6 +47,7 @@ pub struct LocalApi {
     tcp_addr: Option<SocketAddr>,
     handle: InstanceHandle,
     limits: Limits,
+    meter: Option<Arc<InstanceMeter>>,
 }
 
 /// Why the local API could not be opened.
@@ -160,7 +162,15 @@ impl LocalApi {
             doors.push(Door::tcp(listener, Access::Tcp { bound, any_host: settings.allow_remote, token }));
             tcp_addr = Some(bound);
         }
-        Ok(Self { doors, tcp_addr, handle, limits: Limits::default() })
+        Ok(Self { doors, tcp_addr, handle, limits: Limits::default(), meter: None })
+    }
+
+    /// Lets its requests, and what it hands to the game, be counted.
+    #[must_use]
+    pub fn measured(mut self, meter: Arc<InstanceMeter>) -> Self {
+        self.doors = self.doors.into_iter().map(|door| door.measured(Arc::clone(&meter))).collect();
+        self.meter = Some(meter);
+        self
     }
 
     /// Serves with other limits; for tests.
@@ -184,7 +194,7 @@ impl LocalApi {
     /// at once, and what is still in progress after a second is cut.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let (closing, closes) = watch::channel(false);
-        let router = routes::router(Arc::new(Api::new(self.handle, closes, self.limits)));
+        let router = routes::router(Arc::new(Api::new(self.handle, closes, self.limits, self.meter)));
         server::serve(self.doors, router, closing, self.limits, shutdown).await;
     }
 }

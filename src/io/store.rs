@@ -41,6 +41,7 @@ use crate::core::durable::{Durable, Record};
 use crate::core::event::StoreFault;
 use crate::core::ids::InstanceName;
 use crate::ports::Store;
+use crate::telemetry::metrics::Writes;
 
 /// Sizes and times of a store. The default is right for production.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,13 +140,19 @@ fn start<D: Disk>(disk: D, options: &Options, belongs: Box<Belongs>) -> Result<O
         .stack_size(512 << 10)
         .spawn(move || worker::run(engine, theirs, heal_every, &sender))
         .map_err(|source: io::Error| OpenError::Io { what: "start the thread of the store".to_owned(), source })?;
-    Ok(Opened { store: DiskStore { handle: Arc::new(Handle { queue }) }, recovered, findings, status })
+    Ok(Opened {
+        store: DiskStore { handle: Arc::new(Handle { queue }), writes: Arc::default() },
+        recovered,
+        findings,
+        status,
+    })
 }
 
 /// The handle of an open store. When the last clone is gone, the store closes by itself; [`Self::close`] waits for it.
 #[derive(Debug, Clone)]
 pub struct DiskStore {
     handle: Arc<Handle>,
+    writes: Arc<Writes>,
 }
 
 #[derive(Debug)]
@@ -160,6 +167,11 @@ impl Drop for Handle {
 }
 
 impl DiskStore {
+    /// How long batches take to be synced, for metrics.
+    pub fn writes(&self) -> Arc<Writes> {
+        Arc::clone(&self.writes)
+    }
+
     /// Writes what waits, sums everything up in a snapshot, lets go of the directory. Batches that come later, through
     /// whichever clone, are refused with [`StoreFault::Failed`].
     ///
@@ -181,10 +193,15 @@ impl Store for DiskStore {
         records: Vec<Record>,
     ) -> impl Future<Output = Result<(), StoreFault>> + Send + 'static {
         let (reply, verdict) = oneshot::channel();
+        let (begun, writes) = (clock::now(), Arc::clone(&self.writes));
         let taken = self.handle.queue.push(instance, records, reply);
         async move {
             taken?;
-            verdict.await.unwrap_or(Err(StoreFault::Failed))
+            let verdict = verdict.await.unwrap_or(Err(StoreFault::Failed));
+            if verdict.is_ok() {
+                writes.synced(clock::now().saturating_duration_since(begun));
+            }
+            verdict
         }
     }
 }

@@ -5,7 +5,7 @@ mod admin;
 mod calls;
 mod cli;
 mod duties;
-mod fake;
+pub(crate) mod fake;
 mod garbage;
 mod limits;
 mod notifications;

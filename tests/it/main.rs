@@ -7,6 +7,7 @@ mod durability;
 mod game;
 mod http;
 mod local;
+mod metrics;
 mod probes;
 mod process;
 mod readme;

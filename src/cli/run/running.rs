@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use super::observe;
 use crate::clock;
-use crate::config::settings::{GameSource, Settings, Surroundings};
+use crate::config::settings::{GameSource, Instance, Settings, Surroundings};
 use crate::core::action::Outcome;
 use crate::core::agent::Birth;
 use crate::core::durable::Durable;
@@ -22,6 +23,8 @@ use crate::io::game::{self, Reach, reaper};
 use crate::io::http::{HttpBackend, HttpSetupError};
 use crate::io::local::{LocalApi, LocalApiError};
 use crate::io::store::{self, DiskStore, OpenError, Opened, StoreStatus};
+use crate::telemetry::log::LogHandle;
+use crate::telemetry::metrics::{InstanceMeter, Meters};
 
 /// How long the local API may take for its last answers.
 const SERVERS_END: Duration = Duration::from_secs(1);
@@ -88,6 +91,10 @@ pub(in crate::cli) struct Running {
     pub(in crate::cli) store_status: watch::Receiver<StoreStatus>,
     /// The fault that was last told.
     pub(in crate::cli) store_fault: Option<StoreFault>,
+    /// What the instances were last told of.
+    pub(in crate::cli) store_told: StoreStatus,
+    /// An instance shows something new that concerns `STATUS=`.
+    pub(in crate::cli) news: Arc<Notify>,
     store: DiskStore,
     servers: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -95,11 +102,12 @@ pub(in crate::cli) struct Running {
 
 impl Running {
     /// Starts everything, in this order: the state directory first, because its lock says whether we may run at all; then
-    /// the local API, because games give up on it soon; then the instances.
+    /// the local API, because games give up on it soon; then the instances. `log` is asked for the lines that it lost.
     pub(in crate::cli) fn start(
         settings: Settings,
         surroundings: &Surroundings,
         seed: Option<u64>,
+        log: Option<LogHandle>,
     ) -> Result<Self, StartError> {
         let options = store::Options { machine: store::machine_marker(), ..store::Options::default() };
         let Opened { store, recovered, findings, status } =
@@ -108,6 +116,10 @@ impl Running {
             tracing::warn!(kind = finding.kind(), "the state directory: {finding}");
         }
         let (backend, past) = HttpBackend::remembering(&settings.environment, &settings.auth, &settings.state.dir)?;
+        let (requests, writes) = (backend.requests(), store.writes());
+        let meter = |instance: &Instance| Arc::new(InstanceMeter::new(instance.name().clone(), Arc::clone(&requests)));
+        let meters = Meters { instances: settings.instances.iter().map(meter).collect(), requests, writes };
+        let news = Arc::new(Notify::new());
         let seed = seed.unwrap_or_else(random);
         let mut keepers = Vec::new();
         let births = settings.instances.iter().enumerate().map(|(turn, instance)| {
@@ -125,9 +137,12 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
         let mut locals = Vec::new();
-        for ((instance, handle), keeper) in settings.instances.iter().zip(host.handles()).zip(keepers) {
+        let described = settings.instances.iter().zip(&meters.instances);
+        for (((instance, meter), handle), keeper) in described.zip(host.handles()).zip(keepers) {
             let api = LocalApi::bind(&instance.local_api, handle.clone())
-                .map_err(|source| StartError::Local { name: instance.name().clone(), source })?;
+                .map_err(|source| StartError::Local { name: instance.name().clone(), source })?
+                .measured(Arc::clone(meter));
+            servers.spawn(observe::watch(handle.clone(), Arc::clone(meter), Arc::clone(&news)));
             let env = surroundings.env.clone();
             let reach = Reach { socket: api.socket().map(Into::into), http: api.tcp_addr(), grpc: None, env };
             servers.spawn(keeper.run(reach, until(stopped.clone())));
@@ -142,6 +157,9 @@ impl Running {
         let admin = match Admin::bind(&settings.admin, host.handles().to_vec()) {
             Ok(admin) => {
                 let address = admin.addr();
+                let metrics = observe::metrics(&host, meters, status.clone(), log);
+                let pulses = host.pulses().to_vec();
+                let admin = admin.with_metrics(metrics).alive_while(move || observe::all_turn(&pulses));
                 servers.spawn(admin.serve(until(stopped)));
                 address
             }
@@ -150,6 +168,7 @@ impl Running {
                 None
             }
         };
+        let store_told = status.borrow().clone();
         let running = Self {
             host,
             settings,
@@ -158,6 +177,8 @@ impl Running {
             admin,
             store_status: status,
             store_fault: None,
+            store_told,
+            news,
             store,
             servers,
             stop,

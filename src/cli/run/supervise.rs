@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::running::{Running, ended, worse};
-use super::words;
+use super::{observe, words};
 use crate::clock;
 use crate::config::settings::{Auth, Settings, Surroundings};
 use crate::config::{self, Sources};
@@ -13,14 +15,19 @@ use crate::core::phase::Phase;
 use crate::exit::Exit;
 use crate::io::notify::Notifier;
 use crate::io::signals::{SignalEvent, Signals};
+use crate::io::store::StoreStatus;
 use crate::telemetry::log::LogHandle;
 
-/// How often things that nobody announces are looked at: status words, a refused secret's file.
-const LOOK: Duration = Duration::from_secs(1);
-/// A loop that has not turned for so long hangs: the watchdog is not fed any more.
-const HANG: Duration = Duration::from_secs(15);
-/// While the login is refused, the secret files are read again this often, in looks.
-const SECRETS_EVERY: u32 = 5;
+/// How often everything is looked at where nothing has been announced.
+const LOOK: Duration = Duration::from_secs(5);
+/// News is looked at once in this time at most: an instance that changes and changes back must not keep the manager busy.
+const NEWS: Duration = Duration::from_secs(1);
+/// The watchdog is fed at least this often, however patient it says it is.
+const FEED_CEILING: Duration = Duration::from_secs(15);
+/// A hang is told this often.
+const HUNG: Duration = Duration::from_secs(1);
+/// While the login is refused, the secret files are read again this often.
+const SECRETS: Duration = Duration::from_secs(5);
 /// The watchdog is not fed more often than this, however impatient it says it is.
 const FEED_FLOOR: Duration = Duration::from_millis(50);
 /// Asked of the service manager at each look while draining, so that a long drain is not cut off.
@@ -30,6 +37,8 @@ const EXTENSION: Duration = Duration::from_secs(15);
 enum Turn {
     Signal(SignalEvent),
     Ended(Exit),
+    Store,
+    News,
     Look,
 }
 
@@ -47,12 +56,12 @@ pub(super) async fn supervise(
     notifier.ready(&words::status(&snapshots(&running)));
     let mut shown = String::new();
     let mut exit = Exit::Done;
-    let mut next_look = clock::now();
-    let mut next_feed = clock::now();
-    let mut looks: u32 = 0;
+    let begun = clock::now();
+    let (mut last_look, mut next_look, mut next_feed, mut next_secrets) = (begun, begun, begun, begun + SECRETS);
     loop {
         // The watchdog may want to be fed more often than there is something to look at.
         let wake = if notifier.watchdog_interval().is_some() { next_look.min(next_feed) } else { next_look };
+        // Every arm may be dropped at any time: signals, ends, states of the store and news wait until they are taken.
         let turn = tokio::select! {
             biased;
             signal = signals.next() => Turn::Signal(signal),
@@ -60,6 +69,8 @@ pub(super) async fn supervise(
                 Some((name, outcome)) => Turn::Ended(ended(&name, outcome)),
                 None => break,
             },
+            () = changed(&mut running.store_status) => Turn::Store,
+            () = running.news.notified() => Turn::News,
             () = clock::sleep_until(Some(wake)) => Turn::Look,
         };
         match turn {
@@ -74,13 +85,15 @@ pub(super) async fn supervise(
                 notifier.ready(&words::status(&snapshots(&running)));
             }
             Turn::Ended(one) => exit = worse(exit, one),
+            Turn::Store if is_old(&running) => {}
+            Turn::Store | Turn::News => next_look = next_look.min(last_look + NEWS),
             Turn::Look => {
                 feed(&running, &notifier, &mut next_feed);
-                if next_look > clock::now() {
+                let now = clock::now();
+                if next_look > now {
                     continue;
                 }
-                next_look = clock::now() + LOOK;
-                looks = looks.wrapping_add(1);
+                (last_look, next_look) = (now, now + LOOK);
                 let snapshots = snapshots(&running);
                 let now_shown = words::status(&snapshots);
                 if now_shown != shown {
@@ -91,8 +104,12 @@ pub(super) async fn supervise(
                     notifier.extend_timeout(EXTENSION);
                 }
                 look_at_store(&mut running);
-                if looks.is_multiple_of(SECRETS_EVERY) && running.host.auth().borrow().state == AuthState::Denied {
-                    new_secrets(&mut running, false).await;
+                if running.host.auth().borrow().state == AuthState::Denied {
+                    if next_secrets <= now {
+                        next_secrets = now + SECRETS;
+                        new_secrets(&mut running, false).await;
+                    }
+                    next_look = next_look.min(next_secrets);
                 }
             }
         }
@@ -105,28 +122,44 @@ fn snapshots(running: &Running) -> Vec<Arc<crate::core::Snapshot>> {
     running.host.handles().iter().map(crate::ports::InstanceHandle::snapshot).collect()
 }
 
-/// Feeds the watchdog while every loop turns. Turning never needs the network.
+/// Feeds the watchdog while every loop turns.
 fn feed(running: &Running, notifier: &Notifier, next: &mut std::time::Instant) {
     let Some(interval) = notifier.watchdog_interval() else { return };
     if *next > clock::now() {
         return;
     }
-    let hung = running.host.pulses().iter().filter(|pulse| pulse.is_running()).any(|pulse| pulse.age() > HANG);
-    if hung {
-        tracing::error!("a loop hangs: the watchdog is not fed any more");
-        *next = clock::now() + LOOK;
-    } else {
+    if observe::all_turn(running.host.pulses()) {
         notifier.watchdog();
-        *next = clock::now() + interval.clamp(FEED_FLOOR, HANG);
+        *next = clock::now() + interval.clamp(FEED_FLOOR, FEED_CEILING);
+    } else {
+        tracing::error!("a loop hangs: the watchdog is not fed any more");
+        *next = clock::now() + HUNG;
     }
+}
+
+/// Waits for another state of the store; for ever once it has ended.
+async fn changed(status: &mut watch::Receiver<StoreStatus>) {
+    if status.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// The store tells of every batch; only while there is a fault, or after one, is that more than an instance knows by itself.
+fn is_old(running: &Running) -> bool {
+    let (status, told) = (running.store_status.borrow(), &running.store_told);
+    let is_well = status.fault.is_none() && told.fault.is_none();
+    is_well && status.faults == told.faults && status.findings.len() == told.findings.len()
 }
 
 /// The store tells of itself when it fails without being asked, and when it has healed.
 fn look_at_store(running: &mut Running) {
-    if !running.store_status.has_changed().unwrap_or(false) {
+    if is_old(running) {
         return;
     }
     let status = running.store_status.borrow_and_update().clone();
+    if status == running.store_told {
+        return;
+    }
     match (status.fault, running.store_fault) {
         (Some(fault), before) if before != Some(fault) => tracing::error!(
             why = status.why,
@@ -137,6 +170,7 @@ fn look_at_store(running: &mut Running) {
     }
     running.store_fault = status.fault;
     running.tell_store(&status);
+    running.store_told = status;
 }
 
 fn announce(running: &Running) {

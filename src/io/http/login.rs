@@ -15,7 +15,7 @@ use super::vault::{secret_bytes, secret_header};
 use crate::clock;
 use crate::config::secret::{Secret, SecretOrigin};
 use crate::config::settings::Auth;
-use crate::core::call::{CallKind, Failure, FailureKind, LoggedIn, Login};
+use crate::core::call::{Failure, FailureKind, LoggedIn, Login};
 use crate::core::ids::Generation;
 use crate::wire;
 use crate::wire::login::{Grant, Token};
@@ -145,8 +145,9 @@ impl Shared {
 
     /// One request.
     async fn post(&self, client_id: &str, client_secret: &Secret, grant: Grant<'_>) -> Result<Token, Failure> {
+        let begun = clock::now();
         let answer = self.post_uncounted(client_id, client_secret.expose(), grant).await;
-        self.stats.count(CallKind::Login, &answer);
+        self.requests.asked_to_log_in(&answer, clock::now().saturating_duration_since(begun));
         answer
     }
 

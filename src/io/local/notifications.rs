@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{Shape, Strict};
 use super::refusal::{Refusal, json, json_of};
-use super::routes::{Api, Game};
+use super::routes::{Api, Game, given};
 use super::server::closed;
 use crate::clock;
 use crate::core::event::{Granted, Request};
@@ -96,7 +96,9 @@ pub(super) async fn list(_game: Game, State(api): State<Arc<Api>>, query: RawQue
     let mut closing = api.closing();
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        if let Some(page) = page(&snapshot.notifications.inbox, &wanted)? {
+        if let Some((page, count)) = page(&snapshot.notifications.inbox, &wanted)? {
+            let inbox = fresh(&snapshot.notifications.inbox, wanted.after.as_deref());
+            given(api.meter(), snapshot.instance.instance_id.as_ref(), inbox.take(count));
             return Ok(json(StatusCode::OK, page));
         }
         if snapshot.phase == Phase::Superseded {
@@ -115,15 +117,17 @@ pub(super) async fn list(_game: Game, State(api): State<Arc<Api>>, query: RawQue
     Ok(json(StatusCode::OK, r#"{"notifications":[]}"#))
 }
 
-/// The answer, if there is something to say.
-fn page(inbox: &Inbox, wanted: &Wanted) -> Result<Option<Vec<u8>>, Refusal> {
+/// The answer, and how many are in it, if there is something to say.
+fn page(inbox: &Inbox, wanted: &Wanted) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
     let mut page = Vec::from(*br#"{"notifications":["#);
     let begin = page.len();
+    let mut count = 0;
     for notification in fresh(inbox, wanted.after.as_deref()).take(wanted.limit) {
         if page.len() > begin {
             page.push(b',');
         }
         write(&mut page, notification)?;
+        count += 1;
         if page.len() >= PAGE_BYTES {
             break;
         }
@@ -132,7 +136,7 @@ fn page(inbox: &Inbox, wanted: &Wanted) -> Result<Option<Vec<u8>>, Refusal> {
         return Ok(None);
     }
     page.extend_from_slice(b"]}");
-    Ok(Some(page))
+    Ok(Some((page, count)))
 }
 
 /// Writes one as JSON, in one line.
@@ -209,9 +213,10 @@ mod tests {
         let many: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
         let inbox = inbox(&many.iter().map(String::as_str).collect::<Vec<_>>());
         let wanted = Wanted { wait: Duration::ZERO, limit: 1000, after: None };
-        let page = page(&inbox, &wanted).unwrap().unwrap();
+        let (page, count) = page(&inbox, &wanted).unwrap().unwrap();
         assert!(page.len() >= PAGE_BYTES && page.len() < PAGE_BYTES + 2000, "{}", page.len());
         let read: serde_json::Value = serde_json::from_slice(&page).unwrap();
-        assert!(read["notifications"].as_array().unwrap().len() > 200);
+        assert!(count > 200);
+        assert_eq!(read["notifications"].as_array().unwrap().len(), count);
     }
 }

@@ -15,7 +15,10 @@ use super::server::Limits;
 use super::{calls, duties, notifications, stream};
 use crate::clock;
 use crate::core::event::{Granted, Request};
+use crate::core::ids::InstanceId;
+use crate::core::instance::Notification;
 use crate::ports::{AskError, InstanceHandle};
+use crate::telemetry::metrics::InstanceMeter;
 
 /// What every call has at hand.
 #[derive(Debug)]
@@ -25,11 +28,17 @@ pub(super) struct Api {
     limits: Limits,
     /// Whether the core knows that somebody is there.
     seen: AtomicBool,
+    meter: Option<Arc<InstanceMeter>>,
 }
 
 impl Api {
-    pub(super) fn new(handle: InstanceHandle, closing: watch::Receiver<bool>, limits: Limits) -> Self {
-        Self { handle, closing, limits, seen: AtomicBool::new(false) }
+    pub(super) fn new(
+        handle: InstanceHandle,
+        closing: watch::Receiver<bool>,
+        limits: Limits,
+        meter: Option<Arc<InstanceMeter>>,
+    ) -> Self {
+        Self { handle, closing, limits, seen: AtomicBool::new(false), meter }
     }
 
     pub(super) fn handle(&self) -> &InstanceHandle {
@@ -43,6 +52,11 @@ impl Api {
 
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What notes that the game is given something, if anybody does.
+    pub(super) fn meter(&self) -> Option<&Arc<InstanceMeter>> {
+        self.meter.as_ref()
     }
 
     /// Asks the core, for at most [`Limits::verdict`].
@@ -88,6 +102,20 @@ impl FromRequestParts<Arc<Api>> for Game {
     async fn from_request_parts(_parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Infallible> {
         api.meet().await;
         Ok(Self)
+    }
+}
+
+/// Notes that the game is given notifications.
+pub(super) fn given<'a>(
+    meter: Option<&Arc<InstanceMeter>>,
+    instance: Option<&InstanceId>,
+    notifications: impl IntoIterator<Item = &'a Arc<Notification>>,
+) {
+    if let Some(meter) = meter {
+        let now = clock::now();
+        for notification in notifications {
+            meter.given(instance, &notification.notification_id, now);
+        }
     }
 }
 

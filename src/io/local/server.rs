@@ -29,6 +29,7 @@ use super::access::Access;
 use super::connection::{Counted, Meter, Socket, Watched};
 use super::socket::SocketFile;
 use crate::clock;
+use crate::telemetry::metrics::InstanceMeter;
 
 /// How large a request's head may be, and how much of an answer is prepared ahead of a slow reader, in bytes.
 const BUFFER: usize = 16 * 1024;
@@ -79,7 +80,20 @@ pub(crate) struct Door {
     /// Goes first when the door is dropped, so that nobody finds a file that nobody listens on.
     file: Option<SocketFile>,
     listener: Listener,
+    guard: Guard,
+}
+
+/// Who may come in, and who counts them.
+#[derive(Debug, Clone)]
+struct Guard {
     access: Arc<Access>,
+    meter: Option<Arc<InstanceMeter>>,
+}
+
+impl Guard {
+    fn new(access: Access) -> Self {
+        Self { access: Arc::new(access), meter: None }
+    }
 }
 
 #[derive(Debug)]
@@ -90,11 +104,17 @@ enum Listener {
 
 impl Door {
     pub(super) fn unix(listener: UnixListener, file: SocketFile) -> Self {
-        Self { file: Some(file), listener: Listener::Unix(listener), access: Arc::new(Access::Socket) }
+        Self { file: Some(file), listener: Listener::Unix(listener), guard: Guard::new(Access::Socket) }
     }
 
     pub(crate) fn tcp(listener: TcpListener, access: Access) -> Self {
-        Self { file: None, listener: Listener::Tcp(listener), access: Arc::new(access) }
+        Self { file: None, listener: Listener::Tcp(listener), guard: Guard::new(access) }
+    }
+
+    /// Lets every request that comes in here be counted, refused ones too.
+    pub(super) fn measured(mut self, meter: Arc<InstanceMeter>) -> Self {
+        self.guard.meter = Some(meter);
+        self
     }
 
     /// The file of a socket.
@@ -127,10 +147,10 @@ pub(crate) async fn serve(
             () = shutdown.as_mut() => break,
             Some(ended) = connections.tasks.join_next_with_id() => connections.forget(ended),
             accepted = accept(&doors, &mut turn, pause) => match accepted {
-                Ok((socket, access)) => {
+                Ok((socket, guard)) => {
                     pause = None;
                     connections.make_room(limits.connections);
-                    connections.take(socket, access, router.clone(), closing.subscribe(), limits);
+                    connections.take(socket, guard, router.clone(), closing.subscribe(), limits);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the local API could not be accepted; trying again");
@@ -153,7 +173,7 @@ pub(crate) async fn serve(
 }
 
 /// The next connection of any door, each door in turn.
-async fn accept(doors: &[Door], turn: &mut usize, pause: Option<Instant>) -> io::Result<(Socket, Arc<Access>)> {
+async fn accept(doors: &[Door], turn: &mut usize, pause: Option<Instant>) -> io::Result<(Socket, Guard)> {
     if pause.is_some() {
         clock::sleep_until(pause).await;
     }
@@ -170,7 +190,7 @@ async fn accept(doors: &[Door], turn: &mut usize, pause: Option<Instant>) -> io:
                 }),
             };
             if let Poll::Ready(accepted) = accepted {
-                return Poll::Ready(accepted.map(|socket| (socket, Arc::clone(&door.access))));
+                return Poll::Ready(accepted.map(|socket| (socket, door.guard.clone())));
             }
         }
         Poll::Pending
@@ -186,16 +206,9 @@ struct Connections {
 }
 
 impl Connections {
-    fn take(
-        &mut self,
-        socket: Socket,
-        access: Arc<Access>,
-        router: Router,
-        closing: watch::Receiver<bool>,
-        limits: Limits,
-    ) {
+    fn take(&mut self, socket: Socket, guard: Guard, router: Router, closing: watch::Receiver<bool>, limits: Limits) {
         let meter = Meter::new();
-        let task = self.tasks.spawn(connection(socket, Arc::clone(&meter), access, router, closing, limits));
+        let task = self.tasks.spawn(connection(socket, Arc::clone(&meter), guard, router, closing, limits));
         self.open.insert(task.id(), (meter, task));
     }
 
@@ -246,7 +259,7 @@ impl Connections {
 async fn connection(
     socket: Socket,
     meter: Arc<Meter>,
-    access: Arc<Access>,
+    guard: Guard,
     router: Router,
     mut closing: watch::Receiver<bool>,
     limits: Limits,
@@ -255,7 +268,8 @@ async fn connection(
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let busy = meter.begin();
-        let answer = match access.check(&request) {
+        let pending = guard.meter.as_ref().map(|meter| meter.request(request.uri().path()));
+        let answer = match guard.access.check(&request) {
             Ok(()) => Ok(router.call(request)),
             Err(refusal) => Err(refusal),
         };
@@ -267,6 +281,9 @@ async fn connection(
                 }
                 Err(refusal) => refusal.into_response(),
             };
+            if let Some(pending) = pending {
+                pending.answered(response.status().as_u16());
+            }
             Ok::<_, Infallible>(response.map(|body: Body| Counted::new(body, busy)))
         }
     });

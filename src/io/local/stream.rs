@@ -23,11 +23,12 @@ use tokio::sync::watch;
 
 use super::notifications::{Inbox, RawQuery, after, fresh, write};
 use super::refusal::Refusal;
-use super::routes::{Api, Game};
+use super::routes::{Api, Game, given};
 use super::server::closed;
 use crate::clock;
 use crate::core::phase::Phase;
 use crate::core::snapshot::Snapshot;
+use crate::telemetry::metrics::InstanceMeter;
 
 /// Once a frame has so many bytes it takes no more events.
 const FRAME_BYTES: usize = 8 * 1024;
@@ -57,6 +58,7 @@ pub(super) async fn open(
         snapshots: api.handle().snapshots.clone(),
         closing: api.closing(),
         keepalive: api.limits().keepalive,
+        meter: api.meter().cloned(),
         last,
         opened: false,
         told: None,
@@ -71,6 +73,7 @@ struct Reader {
     snapshots: watch::Receiver<Arc<Snapshot>>,
     closing: watch::Receiver<bool>,
     keepalive: Duration,
+    meter: Option<Arc<InstanceMeter>>,
     /// The last one that it got, or says that it has.
     last: Option<String>,
     opened: bool,
@@ -97,7 +100,9 @@ impl Reader {
             if *self.closing.borrow() {
                 return None;
             }
-            if let Some((events, last)) = frame(&snapshot.notifications.inbox, self.last.as_deref()) {
+            if let Some((events, last, count)) = frame(&snapshot.notifications.inbox, self.last.as_deref()) {
+                let inbox = fresh(&snapshot.notifications.inbox, self.last.as_deref());
+                given(self.meter.as_ref(), snapshot.instance.instance_id.as_ref(), inbox.take(count));
                 self.last = Some(last);
                 return Some((events.into(), self));
             }
@@ -121,10 +126,11 @@ fn is_news(phase: Phase) -> bool {
     }
 }
 
-/// The events behind `last`, as many as fit a frame, and the id of the last of them.
-fn frame(inbox: &Inbox, last: Option<&str>) -> Option<(Vec<u8>, String)> {
+/// The events behind `last`, as many as fit a frame, the id of the last of them, and how many they are.
+fn frame(inbox: &Inbox, last: Option<&str>) -> Option<(Vec<u8>, String, usize)> {
     let mut frame = Vec::new();
     let mut reached = None;
+    let mut count = 0;
     for notification in fresh(inbox, last) {
         let id = notification.notification_id.as_str();
         frame.extend_from_slice(b"id: ");
@@ -133,11 +139,12 @@ fn frame(inbox: &Inbox, last: Option<&str>) -> Option<(Vec<u8>, String)> {
         write(&mut frame, notification).ok()?;
         frame.extend_from_slice(b"\n\n");
         reached = Some(id);
+        count += 1;
         if frame.len() >= FRAME_BYTES {
             break;
         }
     }
-    reached.map(|id| (frame, id.to_owned()))
+    reached.map(|id| (frame, id.to_owned(), count))
 }
 
 /// A step that is being taken.

@@ -94,6 +94,10 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// Every word of [`Self::kind`].
+    pub const KINDS: [&str; 9] =
+        ["damaged", "torn", "foreign", "unknown", "gap", "missing", "other_machine", "archived", "unusable"];
+
     /// A short stable word, for metrics.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -206,5 +210,27 @@ pub(super) fn fault_of(error: &io::Error) -> StoreFault {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => StoreFault::Full,
         ErrorKind::ReadOnlyFilesystem => StoreFault::ReadOnly,
         _ => StoreFault::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_listed() {
+        let (file, aside) = ("log", String::new());
+        let every = [
+            Finding::Damaged { file, aside: aside.clone(), kept: 0, lost: 0, places: 0 },
+            Finding::Torn { file, aside: aside.clone(), lost: 0 },
+            Finding::Foreign { file, aside: aside.clone(), why: String::new() },
+            Finding::Unknown { file, aside, count: 0 },
+            Finding::Gap { file, next: 0, missing: 0 },
+            Finding::Missing { file },
+            Finding::OtherMachine,
+            Finding::Archived { instance: InstanceName::parse("default").unwrap() },
+            Finding::Unusable { why: String::new() },
+        ];
+        assert_eq!(every.each_ref().map(Finding::kind), Finding::KINDS);
     }
 }

@@ -65,7 +65,7 @@ async fn client_credentials_give_a_token_for_every_call_from_then_on() {
     assert_eq!(requests[0].header("content-type"), Some("application/json"));
     assert_eq!(bearer(&requests[1]), "Bearer t-0");
     assert_eq!(bearer(&requests[3]), "Bearer t-2");
-    assert_eq!(backend.stats().get(CallKind::Login, None), 2);
+    assert_eq!(backend.requests().count(CallKind::Login, "2xx"), 2);
 }
 
 #[tokio::test]

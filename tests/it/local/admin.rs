@@ -1,6 +1,7 @@
 //! The admin listener.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rallyhere_agent::config::settings;
 use rallyhere_agent::core::auth::{AuthState, AuthView};
@@ -39,6 +40,22 @@ async fn ready_means_that_every_instance_is_attached() {
     });
     let why = door.get("/readyz").await.body;
     assert_eq!(why, "default: resolving; login denied (user_bad_credentials: check auth.client_secret)\n");
+}
+
+#[tokio::test]
+async fn it_lives_while_its_loops_turn() {
+    let settings = settings::Admin { listen: Some("127.0.0.1:0".parse().unwrap()) };
+    let turning = Arc::new(AtomicBool::new(true));
+    let turns = Arc::clone(&turning);
+    let admin = Admin::bind(&settings, Vec::new()).unwrap().alive_while(move || turns.load(Ordering::Relaxed));
+    let door = Via::Tcp(admin.addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(admin.serve(std::future::pending()));
+    assert_eq!(door.get("/livez").await.status, 200);
+    turning.store(false, Ordering::Relaxed);
+    let dead = door.get("/livez").await;
+    assert_eq!((dead.status, dead.body.as_str()), (503, "a loop of the agent hangs\n"));
+    assert_eq!(door.get("/metrics").await.status, 404, "nobody measures here");
 }
 
 #[tokio::test]

@@ -69,13 +69,15 @@ struct Manager {
     socket: UnixDatagram,
     /// The lines that nobody has asked for yet.
     heard: VecDeque<String>,
+    /// How many status words have come.
+    statuses: u32,
 }
 
 impl Manager {
     fn on(home: &Home) -> Self {
         let socket = UnixDatagram::bind(home.path("notify")).unwrap();
         socket.set_nonblocking(true).unwrap();
-        Self { socket, heard: VecDeque::new() }
+        Self { socket, heard: VecDeque::new(), statuses: 0 }
     }
 
     /// Waits for a line that begins so, behind the one that was waited for before; gives the rest of it.
@@ -86,6 +88,7 @@ impl Manager {
                 self.heard.extend(String::from_utf8_lossy(&datagram[..count]).lines().map(str::to_owned));
             }
             while let Some(line) = self.heard.pop_front() {
+                self.statuses += u32::from(line.starts_with("STATUS="));
                 if let Some(rest) = line.strip_prefix(begin) {
                     return Some(rest.to_owned());
                 }
@@ -121,6 +124,33 @@ async fn a_service_manager_is_told_everything() {
     agent.terminate();
     manager.until("STOPPING=1").await;
     manager.until("EXTEND_TIMEOUT_USEC=").await;
+    agent.finish().await;
+}
+
+#[tokio::test]
+async fn a_service_manager_hears_of_changes_soon_but_not_of_all() {
+    let stage = Stage::start().await;
+    let home = Home::new(&stage).alone();
+    let mut manager = Manager::on(&home);
+    let notify = home.path("notify").display().to_string();
+    let home = home.env("NOTIFY_SOCKET", notify);
+    let mut agent = home.start();
+    agent.until_phase("serving").await;
+    manager.until("STATUS=session demo: serving, healthy").await;
+    let watch = super::stage::Stopwatch::start();
+    agent.post("/v1/health", json!({"status": "degraded"})).await;
+    manager.until("STATUS=session demo: serving, degraded").await;
+    // A second between two looks, and the rest for a machine that is busy.
+    watch.at_most_millis(3000, "the news");
+    let before = manager.statuses;
+    for _ in 0..50 {
+        agent.post("/v1/health", json!({"status": "healthy"})).await;
+        agent.post("/v1/health", json!({"status": "degraded"})).await;
+    }
+    agent.post("/v1/health", json!({"status": "unhealthy"})).await;
+    manager.until("STATUS=session demo: serving, unhealthy").await;
+    let (told, seconds) = (manager.statuses - before, watch.seconds());
+    assert!(f64::from(told) <= seconds + 1.0, "{told} times in {seconds} s");
     agent.finish().await;
 }
 

@@ -166,6 +166,10 @@ impl Stopwatch {
         self.at_most_millis(seconds * 1000, what);
     }
 
+    pub(crate) fn seconds(&self) -> f64 {
+        (clock::now() - self.0).as_secs_f64()
+    }
+
     #[track_caller]
     pub(crate) fn at_most_millis(&self, millis: u64, what: &str) {
         let took = clock::now() - self.0;

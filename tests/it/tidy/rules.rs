@@ -58,7 +58,7 @@ fn may_import(room: &str) -> Option<&'static [&'static str]> {
         "ports" => &["core", "wire"],
         "config" => &["config", "core"],
         "driver" => &["driver", "core", "ports", "clock", "telemetry::thin"],
-        "io" => &["io", "core", "wire", "ports", "clock", "config::settings", "config::secret"],
+        "io" => &["io", "core", "wire", "ports", "clock", "config::settings", "config::secret", "telemetry::metrics"],
         "simulator" => &["simulator", "wire", "clock"],
         "telemetry" => &["telemetry", "core", "clock", "config::settings"],
         "main" | "lib" | "cli" => &ROOMS,
@@ -278,7 +278,12 @@ fn an_import_out_of_order_is_found() {
     try_out(
         IMPORTS,
         "src/io/http.rs",
-        &["use crate::config::settings::Environment;", "use crate::io::notify;", "use crate::ports::Backend;"],
+        &[
+            "use crate::config::settings::Environment;",
+            "use crate::io::notify;",
+            "use crate::ports::Backend;",
+            "use crate::telemetry::metrics::Requests;",
+        ],
         &["use crate::config::Settings;", "use crate::driver;", "use crate::telemetry::log;", "use crate::simulator;"],
     );
     try_out(
