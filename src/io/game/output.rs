@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// More bytes of each stream that may wait once the game has ended: the largest pipe that a user may make (pipe(7)).
 const LAST: usize = 1024 * 1024;
 
-/// How long the thread goes on writing after the keeper's end.
+/// How long the thread goes on after the keeper's end, to pass on the game's last words.
 const FAREWELL: Duration = Duration::from_millis(300);
 
 /// Bytes that are read at once: what a pipe usually holds.
@@ -107,6 +107,8 @@ impl Output {
         let _detached =
             thread::Builder::new().name("game-output".to_owned()).stack_size(STACK_BYTES).spawn(move || {
                 worker.work();
+                // The pipes are closed before anybody is told.
+                drop(worker);
                 drop(finish);
             })?;
         Ok(Self { tail, ready: Some(is_ready), ended: Some(ended), finished: Some(finished), control: Some(control) })
@@ -144,7 +146,7 @@ impl Output {
         lines.await.unwrap_or_default()
     }
 
-    /// Ends the thread once it has written what waits, at most for a moment.
+    /// Ends the thread once the pipes have ended and all of it is written, at the latest after a moment.
     pub(super) async fn finish(&mut self) {
         self.control = None;
         let Some(finished) = &mut self.finished else { return };
@@ -162,7 +164,7 @@ enum Phase {
     Running,
     /// The game has ended; something that it started may still print.
     Ended,
-    /// The keeper has ended: what waits is written until then.
+    /// The keeper has ended: what is in the pipes is taken and written until then.
     Leaving(Instant),
 }
 
@@ -278,11 +280,6 @@ impl Worker {
             Ok(0) => self.phase = Phase::Leaving(clock::now() + FAREWELL),
             Ok(_) => self.phase = Phase::Ended,
             Err(_nothing_yet) => {}
-        }
-        if matches!(self.phase, Phase::Leaving(_)) {
-            for stream in &mut self.streams {
-                stream.from = None;
-            }
         }
     }
 }
