@@ -13,6 +13,7 @@ mod drain;
 pub mod durable;
 pub mod event;
 pub mod game;
+pub mod hand_off;
 mod heartbeat;
 pub mod ids;
 pub mod instance;

@@ -73,9 +73,6 @@ pub(super) const LATER: &[Later] = &[
     Later { key: "health.unhealthy_after", words: &[] },
     Later { key: "health.healthy_after", words: &[] },
     Later { key: "health.probes", words: &[] },
-    Later { key: "notifications.deliver", words: &["exec", "webhook", "log"] },
-    Later { key: "notifications.exec", words: &[] },
-    Later { key: "notifications.webhook", words: &[] },
     Later { key: "local_api.grpc_listen", words: &[] },
     Later { key: "instances", words: &[] },
 ];

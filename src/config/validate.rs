@@ -4,6 +4,7 @@
 //! key was misspelt, nobody is told as well that its value is missing.
 
 mod auth;
+mod hand_off;
 mod host;
 mod instance;
 mod places;
@@ -20,7 +21,7 @@ use super::files::{self, named};
 use super::layer::Written;
 use super::merge::Merged;
 use super::raw::Raw;
-use super::settings::{Environment, Game, HandOff, Instance, Settings, Surroundings};
+use super::settings::{Environment, Game, Instance, Settings, Surroundings};
 use super::shape::LATER;
 
 /// The longest file of trusted roots, in bytes. A whole system's bundle has about 250 kB.
@@ -169,6 +170,7 @@ impl Checker<'_> {
         let auth = self.auth();
         let params = self.params();
         self.later_words();
+        let hand_off = self.hand_off();
         let local_api = self.local_api();
         let admin = self.admin(local_api.as_ref());
         let state = self.state();
@@ -181,7 +183,7 @@ impl Checker<'_> {
                 local_api: local_api?,
                 game: Game::default(),
                 probes: Vec::new(),
-                hand_off: HandOff::default(),
+                hand_off: hand_off?,
             }],
             admin: admin?,
             state: state?,
@@ -223,6 +225,5 @@ impl Checker<'_> {
     /// The words of keys for which there is only one answer so far.
     fn later_words(&mut self) {
         self.check("environment.api", values::word(&self.raw.environment.api, &[("auto", ()), ("2023-11", ())]));
-        self.check("notifications.deliver", values::word(&self.raw.notifications.deliver, &[("api", ())]));
     }
 }

@@ -8,7 +8,7 @@ use super::auth::AuthView;
 use super::call::{Answer, Failure};
 use super::ids::{CallId, NotificationId, ReportId, RequestId, Ticket};
 use super::instance::{CustomData, Health};
-use super::process::GameEvent;
+use super::process::{GameEvent, Untaken};
 
 /// One input of [`super::Machine::handle_event`].
 #[derive(Debug, Clone, PartialEq)]
@@ -46,8 +46,8 @@ pub enum Event {
     HandedOver {
         /// Which.
         id: NotificationId,
-        /// Whether it took it; else why not, in words.
-        result: Result<(), Box<str>>,
+        /// Whether it took it; else why not.
+        result: Result<(), Untaken>,
     },
 }
 

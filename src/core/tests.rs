@@ -7,9 +7,11 @@
 )]
 
 mod check;
+mod hand_off;
 mod life;
 mod model;
 mod notify;
+mod poison;
 mod posts;
 mod properties;
 mod reports;

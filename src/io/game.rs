@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::hand_off;
 use crate::config::settings::Instance;
-use crate::core::process::{GameEvent, HandOver, Order};
+use crate::core::process::{GameEvent, HandOver, Order, Untaken};
 use crate::ports::Side;
 
 /// Orders that may wait for the process's keeper. There are three kinds, and each comes once or twice in a life.
@@ -60,7 +60,7 @@ impl Side for GameSide {
         }
     }
 
-    fn hand_over(&self, what: HandOver) -> impl Future<Output = Result<(), Box<str>>> + Send + 'static {
+    fn hand_over(&self, what: HandOver) -> impl Future<Output = Result<(), Untaken>> + Send + 'static {
         let settings = Arc::clone(&self.settings);
         async move { hand_off::hand_over(&settings.hand_off, &what).await }
     }

@@ -4,6 +4,7 @@
 mod config;
 mod driver;
 mod durability;
+mod hand_off;
 mod http;
 mod local;
 mod process;

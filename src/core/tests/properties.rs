@@ -11,7 +11,8 @@ use crate::core::call::{Answer, CallKind, Failure, FailureKind};
 use crate::core::event::{Command, Event, Request, Said, StoreFault};
 use crate::core::ids::NotificationId;
 use crate::core::instance::{Health, HealthConfig, InstanceInfo, JoinStatus};
-use crate::core::params::Params;
+use crate::core::params::{Deliver, Params};
+use crate::core::process::Untaken;
 use crate::core::{Machine as _, Outcome, Phase};
 
 /// Everything that can go wrong at once, and what must hold all the same.
@@ -178,6 +179,7 @@ enum Op {
     Repeat,
     Request(u8),
     Stored(bool),
+    HandedOver(u8),
     Stop,
     Reload,
 }
@@ -192,6 +194,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Repeat),
         5 => any::<u8>().prop_map(Op::Request),
         4 => any::<bool>().prop_map(Op::Stored),
+        3 => any::<u8>().prop_map(Op::HandedOver),
         1 => Just(Op::Stop),
         1 => Just(Op::Reload),
     ]
@@ -267,8 +270,10 @@ proptest! {
     fn the_contract_of_the_core_holds_on_any_sequence(
         ops in prop::collection::vec(op(), 1..120),
         fenced in any::<bool>(),
+        push in any::<bool>(),
     ) {
-        let mut rig = Rig::new(if fenced { allocated() } else { params() });
+        let deliver = if push { Deliver::Push } else { Deliver::Api };
+        let mut rig = Rig::new(Params { deliver, ..if fenced { allocated() } else { params() } });
         rig.store = None;
         let mut answered = Vec::new();
         for op in ops {
@@ -302,6 +307,16 @@ proptest! {
                 Op::Stored(good) => {
                     if !rig.tickets.is_empty() && rig.exit.is_none() {
                         rig.stored(if good { Ok(()) } else { Err(StoreFault::Failed) });
+                    }
+                }
+                Op::HandedOver(how) => {
+                    if let Some(what) = rig.pushed.pop_front() {
+                        let result = match how % 3 {
+                            0 => Ok(()),
+                            1 => Err(Untaken::Absent("away".into())),
+                            _ => Err(Untaken::Refused("no".into())),
+                        };
+                        rig.event(Event::HandedOver { id: what.notification.notification_id.clone(), result });
                     }
                 }
                 Op::Stop => rig.event(Event::Command(Command::Drain { reason: "test".to_owned() })),
