@@ -14,6 +14,7 @@ pub mod durable;
 pub mod duty;
 pub mod event;
 pub mod game;
+pub mod hand_off;
 mod heartbeat;
 pub mod ids;
 pub mod instance;

@@ -11,8 +11,8 @@
 #![doc = include_str!("core/phase.txt")]
 //! ```
 //!
-//! Beside it run five regions, each a small machine of its own file: the **login** ([`core::auth`], one for the process), the
-//! **heartbeat**, the **notifications**, the **outbox**, and the **game**. A region never reaches into another: the life cycle
+//! Beside it run six regions, each a small machine of its own file: the **login** ([`core::auth`], one for the process), the
+//! **heartbeat**, the **notifications**, their **hand-off** ([`core::hand_off`]), the **outbox**, and the **game**. A region never reaches into another: the life cycle
 //! reads their verdicts, they read its phase.
 //!
 //! # The rooms

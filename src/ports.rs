@@ -10,7 +10,7 @@ use crate::core::call::{Answer, Call, Failure, LoggedIn, Login};
 use crate::core::durable::Record;
 use crate::core::event::{Request, StoreFault, Verdict};
 use crate::core::ids::{Generation, InstanceName};
-use crate::core::process::{HandOver, Order};
+use crate::core::process::{HandOver, Order, Untaken};
 use crate::core::snapshot::Snapshot;
 
 /// Calls to the backend. One for the whole process: token, connections and limits are shared.
@@ -46,7 +46,7 @@ pub trait Side: Clone + Send + Sync + 'static {
     /// Takes an order. Never waits; an order that cannot be carried out shows in the events.
     fn order(&self, order: Order);
     /// Pushes a notification, and says whether the game took it or why not. It ends within its own limit.
-    fn hand_over(&self, what: HandOver) -> impl Future<Output = Result<(), Box<str>>> + Send + 'static;
+    fn hand_over(&self, what: HandOver) -> impl Future<Output = Result<(), Untaken>> + Send + 'static;
 }
 
 /// No game of whom anything is known, and nobody to push to.
@@ -56,8 +56,8 @@ pub struct NoSide;
 impl Side for NoSide {
     fn order(&self, _order: Order) {}
 
-    fn hand_over(&self, _what: HandOver) -> impl Future<Output = Result<(), Box<str>>> + Send + 'static {
-        std::future::ready(Err(Box::from("nobody is configured to take notifications")))
+    fn hand_over(&self, _what: HandOver) -> impl Future<Output = Result<(), Untaken>> + Send + 'static {
+        std::future::ready(Err(Untaken::Absent(Box::from("nobody is configured to take notifications"))))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `notifications`: what waits for the game, one JSON object a line, oldest first.
+//! `notifications`: what waits for the game, one JSON object a line, oldest first; or what nobody would take.
 
 use std::time::Duration;
 
@@ -23,6 +23,14 @@ pub(super) struct Args {
     /// Acknowledge what was printed: the game will not get it any more.
     #[arg(long)]
     ack: bool,
+    /// Print those that were pushed and that nobody would take, with the reason.
+    #[arg(long, conflicts_with_all = ["follow", "ack"])]
+    set_aside: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct SetAside {
+    set_aside: Vec<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,6 +57,13 @@ impl TryFrom<Value> for Entry {
 }
 
 pub(super) async fn run(args: &Args, client: &Client, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
+    if args.set_aside {
+        let kept: SetAside = client.get("/v1/notifications/set_aside").await?;
+        for entry in &kept.set_aside {
+            terminal.say(&entry.to_string())?;
+        }
+        return Ok(());
+    }
     let held = if args.follow { HELD } else { Duration::ZERO };
     let mut path = path(held, None);
     loop {

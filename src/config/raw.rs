@@ -189,6 +189,7 @@ pub(super) struct Notifications {
     pub(super) deliver: String,
     pub(super) exec: Vec<String>,
     pub(super) webhook: String,
+    pub(super) deliver_timeout: String,
     pub(super) inbox_limit: i64,
 }
 
@@ -201,6 +202,7 @@ impl Default for Notifications {
             deliver: "api".into(),
             exec: Vec::new(),
             webhook: String::new(),
+            deliver_timeout: "5s".into(),
             inbox_limit: 1000,
         }
     }

@@ -178,10 +178,20 @@ pub enum HandOff {
     /// It asks the local API.
     #[default]
     Api,
-    /// notifications.exec: this command gets each one as JSON on its standard input.
-    Exec(Vec<String>),
-    /// notifications.webhook: each one is POSTed there; `http://` to a loopback address.
-    Webhook(String),
+    /// This command gets each one as JSON on its standard input.
+    Exec {
+        /// notifications.exec: program and arguments; never empty.
+        command: Vec<String>,
+        /// notifications.deliver_timeout
+        timeout: Duration,
+    },
+    /// Each one is POSTed there.
+    Webhook {
+        /// notifications.webhook: `http://` to a loopback address.
+        url: String,
+        /// notifications.deliver_timeout
+        timeout: Duration,
+    },
     /// Each one is written to the agent's own log.
     Log,
 }

@@ -62,9 +62,6 @@ pub(super) struct Later {
 /// taken. Who makes one of them work takes its line out.
 pub(super) const LATER: &[Later] = &[
     Later { key: "environment.api", words: &["2026-08"] },
-    Later { key: "notifications.deliver", words: &["exec", "webhook", "log"] },
-    Later { key: "notifications.exec", words: &[] },
-    Later { key: "notifications.webhook", words: &[] },
     Later { key: "local_api.grpc_listen", words: &[] },
     Later { key: "instances", words: &[] },
 ];

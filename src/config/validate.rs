@@ -5,6 +5,7 @@
 
 mod auth;
 mod game;
+mod hand_off;
 mod host;
 mod instance;
 mod places;
@@ -22,7 +23,7 @@ use super::files::{self, named};
 use super::layer::Written;
 use super::merge::Merged;
 use super::raw::Raw;
-use super::settings::{Environment, GameSource, HandOff, Instance, Settings, Surroundings};
+use super::settings::{Environment, GameSource, Instance, Settings, Surroundings};
 use super::shape::LATER;
 
 /// The longest file of trusted roots, in bytes. A whole system's bundle has about 250 kB.
@@ -177,6 +178,7 @@ impl Checker<'_> {
             params.probes = probes.iter().map(probes::told).collect();
         }
         self.later_words();
+        let hand_off = self.hand_off();
         let local_api = self.local_api();
         let admin = self.admin(local_api.as_ref());
         let state = self.state();
@@ -189,7 +191,7 @@ impl Checker<'_> {
                 local_api: local_api?,
                 game: game?,
                 probes: probes?,
-                hand_off: HandOff::default(),
+                hand_off: hand_off?,
             }],
             admin: admin?,
             state: state?,
@@ -231,6 +233,5 @@ impl Checker<'_> {
     /// The words of keys for which there is only one answer so far.
     fn later_words(&mut self) {
         self.check("environment.api", values::word(&self.raw.environment.api, &[("auto", ()), ("2023-11", ())]));
-        self.check("notifications.deliver", values::word(&self.raw.notifications.deliver, &[("api", ())]));
     }
 }

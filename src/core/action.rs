@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::call::{Call, CallKind, Failure};
 use super::durable::Record;
 use super::event::Verdict;
-use super::ids::{CallId, Generation, RequestId, Ticket};
+use super::ids::{CallId, Generation, NotificationId, RequestId, Ticket};
 use super::instance::Health;
 use super::phase::{Phase, Trigger};
 use super::process::{HandOver, Order};
@@ -112,6 +112,15 @@ pub enum Note {
     Acknowledged {
         /// How many.
         count: usize,
+    },
+    /// Nobody would take a notification; it is kept aside.
+    SetAside {
+        /// Which.
+        id: NotificationId,
+        /// How often it was tried.
+        tries: u32,
+        /// What came back from the last try, in words.
+        reason: String,
     },
     /// A report reached the backend.
     ReportSent {

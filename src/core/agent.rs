@@ -15,6 +15,7 @@ use super::drain::Drain;
 use super::durable::{Content, Durable};
 use super::event::{Command, Denied, Event, Granted, Request, StoreFault};
 use super::game::{self, Filing, Game};
+use super::hand_off::HandOff;
 use super::heartbeat::Heartbeat;
 use super::ids::{CallId, InstanceId, RequestId, Ticket};
 use super::lifecycle::{Lifecycle, Regions};
@@ -57,6 +58,7 @@ pub struct Agent {
     publisher: Publisher,
     heartbeat: Heartbeat,
     notifications: Notifications,
+    hand_off: HandOff,
     outbox: Outbox,
     game: Game,
     drain: Drain,
@@ -82,6 +84,7 @@ impl Agent {
             publisher: Publisher::new(),
             heartbeat: Heartbeat::new(cadence),
             notifications: Notifications::new(&common),
+            hand_off: HandOff::new(&common),
             outbox: Outbox::new(&common),
             game: Game::new(&common),
             drain: Drain::default(),
@@ -146,6 +149,7 @@ impl Agent {
         }
         self.lifecycle.handle_stored(ticket);
         self.notifications.handle_stored(&mut self.common, ticket);
+        self.hand_off.handle_stored(ticket);
         self.outbox.handle_stored(&mut self.common, ticket, result);
         self.common.stored(ticket);
     }
@@ -153,7 +157,10 @@ impl Agent {
     fn request(&mut self, id: RequestId, request: Request) {
         let wall = self.common.wall();
         match request {
-            Request::Ready(said) => self.says(id, said, true),
+            Request::Ready(said) => {
+                self.hand_off.taker_may_have_come();
+                self.says(id, said, true);
+            }
             Request::Instance(said) => self.says(id, said, false),
             Request::Health { status, reason } => {
                 self.game.says_health(&self.common, status, reason);
@@ -171,7 +178,7 @@ impl Agent {
                 Ok(duty) => self.offer(id, Content::Duty(duty), key, wall),
                 Err(denied) => self.common.reply(id, Err(denied)),
             },
-            Request::Ack(through) => self.notifications.acknowledge(&mut self.common, id, through),
+            Request::Ack(through) => Notifications::acknowledge(&mut self.common, id, &through),
             Request::Drain { reason } => {
                 self.drain.want(reason.unwrap_or_else(|| "asked through the local API".to_owned()));
                 self.common.reply(id, Ok(Granted::Draining));
@@ -212,6 +219,7 @@ impl Agent {
         self.publisher.reloaded();
         self.heartbeat.reloaded();
         self.notifications.reloaded();
+        self.hand_off.taker_may_have_come();
         self.outbox.reloaded();
     }
 
@@ -245,6 +253,7 @@ impl Agent {
             }
             self.outbox.advance(&mut self.common);
             self.notifications.advance(&mut self.common);
+            self.hand_off.advance(&mut self.common);
         }
         self.notifications.refresh(&self.common);
         if let Some(outcome) = self.outcome()
@@ -321,8 +330,7 @@ impl Machine for Agent {
             Event::Command(Command::Drain { reason }) => self.drain.want(reason),
             Event::Command(Command::Reloaded) => self.reloaded(),
             Event::Game(event) => self.game.handle(&mut self.common, &self.drain, event),
-            // Nobody sends them yet.
-            Event::HandedOver { .. } => {}
+            Event::HandedOver { id, result } => self.hand_off.handle_result(&mut self.common, &id, result),
             Event::Command(Command::Store { fault, findings }) => {
                 self.common.store.fault = fault;
                 self.common.store.findings = findings;
@@ -358,6 +366,7 @@ impl Machine for Agent {
             self.heartbeat.poll_timeout(common, self.game.verdict()),
             self.outbox.poll_timeout(common),
             self.notifications.poll_timeout(common),
+            self.hand_off.poll_timeout(common),
             self.game.poll_timeout(common),
             self.drain.poll_timeout(common.now),
             self.listing.poll_timeout(common, &self.outbox),
@@ -381,7 +390,7 @@ impl Machine for Agent {
                 last_answer: self.heartbeat.last_answer(),
             },
             game: self.game.view(common),
-            notifications: self.notifications.view(common),
+            notifications: self.notifications.view(common, self.hand_off.view(common)),
             outbox: self.outbox.view(common),
             store: common.store.clone(),
             session: common.session.clone(),

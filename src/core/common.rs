@@ -14,7 +14,7 @@ use super::auth::AuthView;
 use super::call::{Call, CallKind, Failure, FailureKind};
 use super::durable::{Durable, Record};
 use super::event::Verdict;
-use super::ids::{AllocationId, CallId, Counter, Generation, InstanceId, RequestId, SessionId, Ticket};
+use super::ids::{AllocationId, CallId, Counter, Generation, InstanceId, NotificationId, RequestId, SessionId, Ticket};
 use super::params::Params;
 use super::phase::Phase;
 use super::process::Players;
@@ -214,9 +214,21 @@ impl Common {
     /// Applies a fact to the working state.
     pub(super) fn apply(&mut self, record: &Record) {
         self.durable.apply(record);
-        if matches!(record, Record::Page { .. } | Record::Acked { .. } | Record::Identity { .. }) {
+        if matches!(
+            record,
+            Record::Page { .. } | Record::Acked { .. } | Record::SetAside { .. } | Record::Identity { .. }
+        ) {
             self.inbox_version += 1;
         }
+    }
+
+    /// The game is done with a notification and everything older. Says how many these are, and when the disk knows; `None` if
+    /// it does not wait (any more).
+    pub(super) fn acknowledge(&mut self, through: &NotificationId) -> Option<(usize, Ticket)> {
+        let count = self.durable.inbox.iter().position(|waiting| waiting.notification_id == *through)? + 1;
+        self.counters.notifications_acknowledged += u64::try_from(count).unwrap_or(u64::MAX);
+        self.note(Note::Acknowledged { count });
+        Some((count, self.remember(vec![Record::Acked { through: through.clone() }])))
     }
 
     /// Answers a request of the local API.

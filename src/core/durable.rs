@@ -25,12 +25,15 @@ pub const KEY_LIMIT: usize = 10_000;
 /// How many dead reports are kept; the oldest goes first.
 pub const DEAD_LIMIT: usize = 1000;
 
+/// How many notifications that nobody would take are kept; the oldest goes first.
+pub const SET_ASIDE_LIMIT: usize = 100;
+
 /// One fact to remember.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
 pub enum Record {
     /// Who we are: written before the first write to the backend. Without a session: nobody any more. The life before is over
-    /// and forgotten, but for its reports and how often the game has failed.
+    /// and forgotten, but for its reports, what was set aside, and how often the game has failed.
     Identity {
         /// The session, once found.
         session: Option<SessionId>,
@@ -59,6 +62,15 @@ pub enum Record {
     Acked {
         /// The newest acknowledged.
         through: NotificationId,
+    },
+    /// Nobody would take this notification: it is kept aside, so that the next one is not kept waiting.
+    SetAside {
+        /// Which.
+        id: NotificationId,
+        /// What came back from the last try, in words.
+        reason: String,
+        /// How often it was tried.
+        tries: u32,
     },
     /// A report or event was accepted.
     Accepted(Report),
@@ -176,6 +188,17 @@ pub struct DeadReport {
     pub reason: String,
 }
 
+/// A notification that nobody would take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// The notification.
+    pub notification: Arc<Notification>,
+    /// What came back from the last try, in words.
+    pub reason: String,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
 /// A caller's key and the report that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
@@ -209,6 +232,8 @@ pub struct Durable {
     pub seen: VecDeque<NotificationId>,
     /// Waiting for the game, oldest first.
     pub inbox: VecDeque<Arc<Notification>>,
+    /// Nobody would take them, oldest first; at most [`SET_ASIDE_LIMIT`].
+    pub set_aside: VecDeque<SetAside>,
     /// Waiting for the backend, in order of acceptance.
     pub outbox: VecDeque<Report>,
     /// Set aside for ever; at most [`DEAD_LIMIT`].
@@ -235,6 +260,7 @@ impl Durable {
                         cadence_millis: self.cadence_millis,
                         outbox: std::mem::take(&mut self.outbox),
                         dead: std::mem::take(&mut self.dead),
+                        set_aside: std::mem::take(&mut self.set_aside),
                         keys: std::mem::take(&mut self.keys),
                         failures: self.failures.take(),
                         ..Self::default()
@@ -262,6 +288,14 @@ impl Durable {
             Record::Acked { through } => {
                 if let Some(last) = self.inbox.iter().position(|n| n.notification_id == *through) {
                     self.inbox.drain(..=last);
+                }
+            }
+            Record::SetAside { id, reason, tries } => {
+                if let Some(at) = self.inbox.iter().position(|n| n.notification_id == *id)
+                    && let Some(notification) = self.inbox.remove(at)
+                {
+                    self.set_aside.push_back(SetAside { notification, reason: reason.clone(), tries: *tries });
+                    trim(&mut self.set_aside, SET_ASIDE_LIMIT);
                 }
             }
             Record::Accepted(report) => {

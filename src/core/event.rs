@@ -9,7 +9,7 @@ use super::call::{Answer, Failure};
 use super::duty::Duty;
 use super::ids::{CallId, NotificationId, ReportId, RequestId, Ticket};
 use super::instance::{CustomData, Health};
-use super::process::GameEvent;
+use super::process::{GameEvent, Untaken};
 
 /// One input of [`super::Machine::handle_event`].
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +47,8 @@ pub enum Event {
     HandedOver {
         /// Which.
         id: NotificationId,
-        /// Whether it took it; else why not, in words.
-        result: Result<(), Box<str>>,
+        /// Whether it took it; else why not.
+        result: Result<(), Untaken>,
     },
 }
 

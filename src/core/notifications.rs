@@ -24,7 +24,7 @@ use super::event::{Denied, Granted, Verdict};
 use super::ids::{CallId, NotificationId, RequestId, Ticket};
 use super::instance::Notification;
 use super::session::missing;
-use super::snapshot::{NotificationsView, PollState};
+use super::snapshot::{HandOffView, NotificationsView, PollState};
 
 /// After a failure (backend.md, "Numbers"). The first retry is jittered too.
 const FAILED: Policy = Policy::secs(15, 60);
@@ -65,6 +65,8 @@ pub(super) struct Notifications {
     quiet: u32,
     /// The backend did not like the cursor: it is left out once.
     without_cursor: bool,
+    /// The last page could not be read, perhaps for its size: then one at a time, and soon more again.
+    page_limit: u8,
     readers: (u64, Arc<VecDeque<Arc<Notification>>>),
 }
 
@@ -78,6 +80,7 @@ impl Notifications {
             last_cut: None,
             quiet: 0,
             without_cursor: false,
+            page_limit: u8::MAX,
             readers: (common.inbox_version, Arc::new(common.durable.inbox.clone())),
         }
     }
@@ -125,7 +128,7 @@ impl Notifications {
 
     fn poll(&mut self, common: &mut Common, room: usize) {
         let Some(instance) = common.instance_id().cloned() else { return };
-        let page_size = common.params.page_size.min(u8::try_from(room).unwrap_or(u8::MAX));
+        let page_size = common.params.page_size.min(self.page_limit).min(u8::try_from(room).unwrap_or(u8::MAX));
         let after = if self.without_cursor { None } else { common.durable.cursor.clone() };
         let call = Call::Poll { instance, after, page_size, deadline: self.deadline };
         let id = common.send(Region::Notifications, call, self.deadline + GRACE);
@@ -170,6 +173,7 @@ impl Notifications {
         common.counters.notifications_unusable += u64::from(page.unusable);
         let entries = page.notifications.len() + usize::try_from(page.unusable).unwrap_or(usize::MAX);
         let more = entries >= full_at;
+        self.page_limit = if more { self.page_limit.saturating_mul(2) } else { u8::MAX };
 
         let seen: HashSet<&NotificationId> = common.durable.seen.iter().collect();
         let fresh: Vec<Arc<Notification>> =
@@ -282,6 +286,10 @@ impl Notifications {
                 self.without_cursor = true;
                 self.back_off(common, failure);
             }
+            FailureKind::Malformed => {
+                self.page_limit = 1;
+                self.back_off(common, failure);
+            }
             FailureKind::Unreachable
             | FailureKind::Cut
             | FailureKind::TimedOut
@@ -290,8 +298,7 @@ impl Notifications {
             | FailureKind::Throttled
             | FailureKind::Server
             | FailureKind::Rejected
-            | FailureKind::Redirected
-            | FailureKind::Malformed => self.back_off(common, failure),
+            | FailureKind::Redirected => self.back_off(common, failure),
         }
     }
 
@@ -308,18 +315,13 @@ impl Notifications {
     }
 
     /// The game is done with a notification and everything older.
-    pub(super) fn acknowledge(&mut self, common: &mut Common, request: RequestId, through: NotificationId) {
-        let waiting = common.durable.inbox.iter().position(|n| n.notification_id == through);
-        let verdict: Verdict = match waiting {
-            Some(at) => {
-                let count = at + 1;
-                common.counters.notifications_acknowledged += u64::try_from(count).unwrap_or(u64::MAX);
-                common.note(Note::Acknowledged { count });
-                let ticket = common.remember(vec![Record::Acked { through }]);
+    pub(super) fn acknowledge(common: &mut Common, request: RequestId, through: &NotificationId) {
+        let verdict: Verdict = match common.acknowledge(through) {
+            Some((count, ticket)) => {
                 common.reply_after(ticket, request, Ok(Granted::Acknowledged(count)));
                 return;
             }
-            None if common.durable.seen.contains(&through) => Ok(Granted::Acknowledged(0)),
+            None if common.durable.seen.contains(through) => Ok(Granted::Acknowledged(0)),
             None => Err(Denied::UnknownNotification),
         };
         common.reply(request, verdict);
@@ -345,7 +347,7 @@ impl Notifications {
         }
     }
 
-    pub(super) fn view(&self, common: &Common) -> NotificationsView {
+    pub(super) fn view(&self, common: &Common, hand_off: HandOffView) -> NotificationsView {
         let state = match &self.state {
             State::Unsupported { .. } => PollState::Unsupported,
             State::Waiting { failed: true, .. } => PollState::BackingOff,
@@ -354,7 +356,8 @@ impl Notifications {
             State::Idle if Self::room(common) == 0 => PollState::Paused,
             State::Idle => PollState::BackingOff,
         };
-        NotificationsView { state, inbox: Arc::clone(&self.readers.1), cursor: common.durable.cursor.clone() }
+        let (inbox, cursor) = (Arc::clone(&self.readers.1), common.durable.cursor.clone());
+        NotificationsView { state, inbox, cursor, hand_off }
     }
 }
 

@@ -120,6 +120,18 @@ pub enum Order {
 pub struct HandOver {
     /// What.
     pub notification: Arc<Notification>,
-    /// Which try it is, from 1.
+    /// Which try it is, from 1. It begins again after a restart of the agent; a taker that was not there was not asked.
     pub attempt: u32,
+}
+
+/// Why a notification was not taken. In words: what was tried and what came back, on one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Untaken {
+    /// Whoever should take it is not there: nobody listens, the program cannot be started. It was not asked, so this says
+    /// nothing about the notification.
+    #[error("{0}")]
+    Absent(Box<str>),
+    /// It was asked, and refused, failed, or did not answer in time.
+    #[error("{0}")]
+    Refused(Box<str>),
 }

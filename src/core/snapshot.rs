@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::action::Outcome;
 use super::auth::AuthView;
 use super::call::CallKind;
+use super::durable::SetAside;
 use super::event::StoreFault;
 use super::ids::{AllocationId, Etag, InstanceId, InstanceName, NotificationId, SessionId};
 use super::instance::{Health, JoinParams, JoinStatus, Notification, Session};
@@ -100,6 +101,48 @@ pub struct NotificationsView {
     pub inbox: Arc<VecDeque<Arc<Notification>>>,
     /// The newest that was taken.
     pub cursor: Option<NotificationId>,
+    /// Pushing them to the game.
+    pub hand_off: HandOffView,
+}
+
+/// The push of notifications, seen from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HandOffView {
+    /// What it is doing.
+    pub state: HandOffState,
+    /// Why the last try that failed did, in words; `None` once one has succeeded after it.
+    pub last_failure: Option<Arc<str>>,
+    /// Nobody would take these, oldest first; also those of earlier runs.
+    pub set_aside: Arc<VecDeque<SetAside>>,
+}
+
+/// What the push is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum HandOffState {
+    /// There is none: the game asks the local API (`notifications.deliver` is "api"), or the instance is not hosted (any more).
+    #[default]
+    Off,
+    /// Nothing waits.
+    Idle,
+    /// The taker has one, or has taken it just now.
+    Pushing,
+    /// The taker refused one; it is asked again soon.
+    Retrying,
+    /// The taker is not there; it is tried again for as long as that lasts.
+    Absent,
+}
+
+impl HandOffState {
+    /// The word in status and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Idle => "idle",
+            Self::Pushing => "pushing",
+            Self::Retrying => "retrying",
+            Self::Absent => "absent",
+        }
+    }
 }
 
 /// What the long poll is doing (design.md section 8).
@@ -220,6 +263,10 @@ pub struct Counters {
     pub notifications_unusable: u64,
     /// Notifications that the game acknowledged.
     pub notifications_acknowledged: u64,
+    /// Tries to push a notification that the taker refused.
+    pub notifications_refused: u64,
+    /// Notifications that nobody would take.
+    pub notifications_set_aside: u64,
     /// Reports and events accepted.
     pub reports_accepted: u64,
     /// Reports and events delivered.

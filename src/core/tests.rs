@@ -9,10 +9,12 @@
 mod check;
 mod duties;
 mod game;
+mod hand_off;
 mod life;
 mod listing;
 mod model;
 mod notify;
+mod poison;
 mod posts;
 mod properties;
 mod reports;

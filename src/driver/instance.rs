@@ -16,7 +16,7 @@ use crate::core::auth::{AuthEvent, AuthView};
 use crate::core::call::{Failure, FailureKind};
 use crate::core::event::{Event, StoreFault, Verdict};
 use crate::core::ids::{CallId, Generation, InstanceName, RequestId};
-use crate::core::process::GameEvent;
+use crate::core::process::{GameEvent, Untaken};
 use crate::core::snapshot::Snapshot;
 use crate::ports::{Asked, Backend, Side, Store};
 
@@ -116,7 +116,7 @@ impl<B: Backend, S: Store, G: Side> World<Agent> for InstanceWorld<B, S, G> {
             Action::Game(order) => self.side.order(order),
             Action::HandOver(what) => {
                 let id = what.notification.notification_id.clone();
-                let lost = Err(Box::from("the hand-over was lost to a fault of the agent"));
+                let lost = Err(Untaken::Refused(Box::from("the hand-over was lost to a fault of the agent")));
                 let fallback = Event::HandedOver { id: id.clone(), result: lost };
                 let work = self.side.hand_over(what);
                 tasks.spawn(async move { Event::HandedOver { id, result: work.await } }, fallback);

@@ -88,6 +88,12 @@ impl Narrator {
                 tracing::debug!(instance, fresh, repeated, "notifications came");
             }
             Note::Acknowledged { count } => tracing::debug!(instance, count, "the game acknowledged notifications"),
+            Note::SetAside { id, tries, reason } => tracing::warn!(
+                instance,
+                id = id.as_str(),
+                tries,
+                "a notification is set aside, for nobody would take it: {reason}. `rallyhere-agent notifications --set-aside` shows it"
+            ),
             Note::ReportSent { what, label } => tracing::info!(instance, what, label, "report delivered"),
             Note::ReportDead { what, label, reason } => tracing::error!(
                 instance,

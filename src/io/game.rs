@@ -52,7 +52,7 @@ use self::watch::{Ending, Watch};
 use super::{hand_off, probe};
 use crate::clock;
 use crate::config::settings::{Command, GameSource, Instance};
-use crate::core::process::{End, GameEvent, HandOver, Order};
+use crate::core::process::{End, GameEvent, HandOver, Order, Untaken};
 use crate::ports::Side;
 
 /// Orders that may wait for the process's keeper. There are three kinds, and each comes once or twice in a life.
@@ -132,7 +132,7 @@ impl Side for GameSide {
         }
     }
 
-    fn hand_over(&self, what: HandOver) -> impl Future<Output = Result<(), Box<str>>> + Send + 'static {
+    fn hand_over(&self, what: HandOver) -> impl Future<Output = Result<(), Untaken>> + Send + 'static {
         let settings = Arc::clone(&self.settings);
         async move { hand_off::hand_over(&settings.hand_off, &what).await }
     }

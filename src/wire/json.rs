@@ -8,7 +8,6 @@ use serde::{Deserialize, Deserializer};
 
 use super::text;
 use crate::core::ids::IdError;
-use crate::core::instance::CustomData;
 
 /// Why a successful answer cannot be used. It never quotes the answer: a login's would carry a token.
 #[derive(Debug, thiserror::Error)]
@@ -123,8 +122,6 @@ pub(super) enum Loose {
     Text(String),
     /// A number.
     Number(f64),
-    /// An object; those of its values that are strings.
-    Object(CustomData),
     /// Anything else.
     Other,
 }
@@ -134,15 +131,7 @@ impl Loose {
     pub(super) fn text(self) -> Option<String> {
         match self {
             Self::Text(text) if !text.is_empty() => Some(text),
-            Self::Text(_) | Self::Null | Self::Number(_) | Self::Object(_) | Self::Other => None,
-        }
-    }
-
-    /// The object, or an empty one.
-    pub(super) fn custom_data(self) -> CustomData {
-        match self {
-            Self::Object(data) => data,
-            Self::Null | Self::Text(_) | Self::Number(_) | Self::Other => CustomData::new(),
+            Self::Text(_) | Self::Null | Self::Number(_) | Self::Other => None,
         }
     }
 
@@ -150,7 +139,7 @@ impl Loose {
     pub(super) fn number(&self) -> Option<f64> {
         match self {
             Self::Number(number) => Some(*number),
-            Self::Null | Self::Text(_) | Self::Object(_) | Self::Other => None,
+            Self::Null | Self::Text(_) | Self::Other => None,
         }
     }
 }
@@ -194,13 +183,8 @@ impl<'de> Visitor<'de> for LooseVisitor {
         Ok(Loose::Other)
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Loose, A::Error> {
-        let mut data = CustomData::new();
-        while let Some((key, value)) = map.next_entry::<String, Self::Value>()? {
-            if let Loose::Text(text) = value {
-                data.insert(key, text);
-            }
-        }
-        Ok(Loose::Object(data))
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Loose::Other)
     }
 }
 

@@ -1,108 +1,58 @@
-//! A page of the long poll (2023-11 contract, Notifications). One bad entry never spoils the others: entries are read one by one,
-//! straight from the bytes, so that a page of junk costs no memory either.
+//! A page of the long poll (2023-11 contract, Notifications). One bad entry never spoils the others: a page that could not be
+//! read would come again for ever, with all that is behind it. So entries, and their fields, are cut out of the bytes first
+//! ([`spans`]) and read one by one. Nothing here recurses, and a page of junk costs no memory.
 
-use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::json::{self, Loose, Unreadable};
+use super::json::{Loose, Unreadable};
 use crate::core::call::Page;
 use crate::core::ids::{Etag, NotificationId};
-use crate::core::instance::Notification;
+use crate::core::instance::{CustomData, Notification};
+
+mod spans;
 
 /// Reads a page, and of it at most `limit` usable entries: the rest comes with the next poll, for the cursor stops there too.
 pub(super) fn page(body: &[u8], limit: usize) -> Result<Page, Unreadable> {
-    json::read(body, |json| json.deserialize_map(Top { limit }).map_err(|_wrong| "notifications".to_owned()))
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum TopKey {
-    Notifications,
-    #[serde(other)]
-    Other,
-}
-
-struct Top {
-    limit: usize,
-}
-
-impl<'de> Visitor<'de> for Top {
-    type Value = Page;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a page of notifications")
+    if body.is_empty() {
+        return Err(Unreadable::Empty);
     }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Page, A::Error> {
-        let mut page = Page::default();
-        while let Some(key) = map.next_key()? {
-            match key {
-                TopKey::Notifications => page = map.next_value_seed(Entries { limit: self.limit })?,
-                TopKey::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+    // The grammar only: levels cost nothing, and no text is looked at. Everything below may rely on it.
+    serde_json::from_slice::<IgnoredAny>(body)
+        .map_err(|error| Unreadable::NotJson { line: error.line(), column: error.column() })?;
+    let fields = spans::fields(body).ok_or(Unreadable::NotObject)?;
+    let Some((_, list)) = fields.filter(|(name, _)| *name == br#""notifications""#).last() else {
+        return Ok(Page::default());
+    };
+    if list == b"null" {
+        return Ok(Page::default());
+    }
+    let entries = spans::elements(list).ok_or_else(|| Unreadable::Shape { path: "notifications".to_owned() })?;
+    let mut page = Page::default();
+    for entry in entries {
+        if page.notifications.len() == limit {
+            break;
+        }
+        match Entry::read(entry) {
+            Entry::Usable(notification) => {
+                page.last_id = Some(notification.notification_id.clone());
+                page.notifications.push(Arc::new(notification));
+            }
+            Entry::Unusable(id) => {
+                page.unusable = page.unusable.saturating_add(1);
+                // The cursor can step over an entry that cannot be used, if only its id can be read.
+                page.last_id = id.or(page.last_id);
             }
         }
-        Ok(page)
     }
-}
-
-struct Entries {
-    limit: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Entries {
-    type Value = Page;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Page, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Entries {
-    type Value = Page;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of notifications")
-    }
-
-    fn visit_unit<E>(self) -> Result<Page, E> {
-        Ok(Page::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Page, A::Error> {
-        let mut page = Page::default();
-        while page.notifications.len() < self.limit {
-            match list.next_element()? {
-                Some(Entry::Usable(notification)) => {
-                    page.last_id = Some(notification.notification_id.clone());
-                    page.notifications.push(Arc::new(notification));
-                }
-                Some(Entry::Unusable(id)) => {
-                    page.unusable = page.unusable.saturating_add(1);
-                    // The cursor can step over an entry that cannot be used, if only its id can be read.
-                    page.last_id = id.or(page.last_id);
-                }
-                None => return Ok(page),
-            }
-        }
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(page)
-    }
+    Ok(page)
 }
 
 enum Entry {
     Usable(Notification),
     Unusable(Option<NotificationId>),
-}
-
-impl<'de> Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        json.deserialize_any(EntryVisitor)
-    }
 }
 
 #[derive(Deserialize)]
@@ -125,7 +75,36 @@ struct Fields {
     message: Loose,
     rh_url: Loose,
     etag: Loose,
-    custom_data: Loose,
+    custom_data: CustomData,
+}
+
+/// A value that can be read; else `None`: a text that is none (a lone surrogate, not UTF-8), a number out of range, too many
+/// levels.
+fn read<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
+    serde_json::from_slice(value).ok()
+}
+
+impl Entry {
+    fn read(entry: &[u8]) -> Self {
+        let mut fields = Fields::default();
+        for (name, value) in spans::fields(entry).into_iter().flatten() {
+            let loose = || read(value).unwrap_or(Loose::Other);
+            match read(name) {
+                Some(EntryKey::NotificationId) => fields.notification_id = loose(),
+                Some(EntryKey::Created) => fields.created = loose(),
+                Some(EntryKey::Message) => fields.message = loose(),
+                Some(EntryKey::RhUrl) => fields.rh_url = loose(),
+                Some(EntryKey::Etag) => fields.etag = loose(),
+                Some(EntryKey::CustomData) => {
+                    // Texts by contract: whatever else is in there is left out.
+                    let texts = spans::fields(value).into_iter().flatten();
+                    fields.custom_data = texts.filter_map(|(name, text)| read(name).zip(read(text))).collect();
+                }
+                Some(EntryKey::Other) | None => {}
+            }
+        }
+        fields.into()
+    }
 }
 
 impl From<Fields> for Entry {
@@ -136,7 +115,7 @@ impl From<Fields> for Entry {
         let message = match fields.message {
             Loose::Text(message) => Some(message),
             Loose::Null => Some(String::new()),
-            Loose::Number(_) | Loose::Object(_) | Loose::Other => None,
+            Loose::Number(_) | Loose::Other => None,
         };
         match (id, message) {
             (Some(notification_id), Some(message)) => Self::Usable(Notification {
@@ -145,59 +124,9 @@ impl From<Fields> for Entry {
                 message,
                 rh_url: fields.rh_url.text(),
                 etag: fields.etag.text().and_then(|etag| Etag::parse(&etag).ok()),
-                custom_data: fields.custom_data.custom_data(),
+                custom_data: fields.custom_data,
             }),
             (id, _) => Self::Unusable(id),
         }
-    }
-}
-
-struct EntryVisitor;
-
-impl<'de> Visitor<'de> for EntryVisitor {
-    type Value = Entry;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a notification")
-    }
-    fn visit_bool<E>(self, _: bool) -> Result<Entry, E> {
-        Ok(Entry::Unusable(None))
-    }
-    fn visit_i64<E>(self, _: i64) -> Result<Entry, E> {
-        Ok(Entry::Unusable(None))
-    }
-    fn visit_u64<E>(self, _: u64) -> Result<Entry, E> {
-        Ok(Entry::Unusable(None))
-    }
-    fn visit_f64<E>(self, _: f64) -> Result<Entry, E> {
-        Ok(Entry::Unusable(None))
-    }
-    fn visit_str<E>(self, _: &str) -> Result<Entry, E> {
-        Ok(Entry::Unusable(None))
-    }
-    fn visit_unit<E>(self) -> Result<Entry, E> {
-        Ok(Entry::Unusable(None))
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Entry, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Entry::Unusable(None))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
-        // By hand, because the derived way gives up the whole page when a field stands there twice.
-        let mut fields = Fields::default();
-        while let Some(key) = map.next_key()? {
-            match key {
-                EntryKey::NotificationId => fields.notification_id = map.next_value()?,
-                EntryKey::Created => fields.created = map.next_value()?,
-                EntryKey::Message => fields.message = map.next_value()?,
-                EntryKey::RhUrl => fields.rh_url = map.next_value()?,
-                EntryKey::Etag => fields.etag = map.next_value()?,
-                EntryKey::CustomData => fields.custom_data = map.next_value()?,
-                EntryKey::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(fields.into())
     }
 }

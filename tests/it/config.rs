@@ -9,10 +9,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rallyhere_agent::cli::check;
 use rallyhere_agent::config::secret::SecretOrigin;
-use rallyhere_agent::config::settings::{Auth, LogFormat, ProbeKind};
+use rallyhere_agent::config::settings::{Auth, HandOff, LogFormat, ProbeKind};
 use rallyhere_agent::config::{self, ConfigError, Loaded, Secret, Sources, Surroundings};
 use rallyhere_agent::core::instance::Health;
-use rallyhere_agent::core::params::{ProbeParams, Readiness, Target};
+use rallyhere_agent::core::params::{Deliver, ProbeParams, Readiness, Target};
 use rallyhere_agent::exit::Exit;
 use tempfile::TempDir;
 
@@ -633,6 +633,39 @@ fn places_come_from_the_surroundings() {
     let mistakes = nowhere.mistakes();
     assert_eq!(mistakes.len(), 1);
     assert!(mistakes.iter().all(|line| line.starts_with("state.dir: is required here")), "{mistakes:?}");
+}
+
+#[test]
+fn every_way_to_hand_notifications_over_is_known_to_the_core_and_the_adapters() {
+    let second = Duration::from_secs(1);
+    let (command, url) = (vec!["hook".to_owned(), "-v".to_owned()], "http://127.0.0.1:9/n".to_owned());
+    let cases = [
+        ("api", HandOff::Api, Deliver::Api),
+        ("exec", HandOff::Exec { command, timeout: second }, Deliver::Push),
+        ("webhook", HandOff::Webhook { url, timeout: second }, Deliver::Push),
+        ("log", HandOff::Log, Deliver::Push),
+    ];
+    let text = format!(
+        "{BASE}[notifications]\nexec = [\"hook\", \"-v\"]\nwebhook = \"http://127.0.0.1:9/n\"\ndeliver_timeout = \"1s\"\n"
+    );
+    for (word, hand_off, deliver) in cases {
+        let loaded = World::new(&text).set(&format!("notifications.deliver={word}")).good();
+        assert_eq!(loaded.settings.instances.first().unwrap().hand_off, hand_off);
+        assert_eq!(params(&loaded).deliver, deliver);
+        // What is set and not used is told: somebody may think that it works.
+        for key in ["exec", "webhook"] {
+            let told = loaded
+                .warnings
+                .iter()
+                .any(|warning| warning.starts_with(&format!("notifications.{key} has no effect")));
+            assert_eq!(told, key != word, "{word}: {:?}", loaded.warnings);
+        }
+    }
+    for (level, hidden) in [("warn", true), ("info", false), ("off,rallyhere_agent=info", false)] {
+        let world = World::new(BASE).set("notifications.deliver=log").set(&format!("log.level={level}"));
+        let told = world.good().warnings.iter().any(|warning| warning.starts_with("log.level hides the notifications"));
+        assert_eq!(told, hidden, "{level}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod config;
 mod driver;
 mod durability;
 mod game;
+mod hand_off;
 mod http;
 mod local;
 mod metrics;

@@ -67,6 +67,7 @@ fn problems(status: &Status, now: Timestamp) -> Vec<String> {
         "unsupported" => problems.push("the backend has no notifications for instances: none will come".to_owned()),
         _ => {}
     }
+    hand_off(status, &mut problems);
     problems
 }
 
@@ -109,6 +110,21 @@ fn health(status: &Status, now: Timestamp, problems: &mut Vec<String>) {
             _ => {}
         },
         _ => {}
+    }
+}
+
+fn hand_off(status: &Status, problems: &mut Vec<String>) {
+    let notifications = &status.notifications;
+    let hand_off = &notifications.hand_off;
+    if matches!(hand_off.state.as_ref(), "absent" | "retrying") {
+        let why = hand_off.last_failure.as_deref().map(|why| format!(": {}", clean(why))).unwrap_or_default();
+        problems.push(format!("{} notifications wait for whoever is to take them{why}", notifications.inbox));
+    }
+    if notifications.set_aside > 0 {
+        problems.push(format!(
+            "{} notifications are set aside, for nobody would take them: `rallyhere-agent notifications --set-aside`",
+            notifications.set_aside
+        ));
     }
 }
 

@@ -165,7 +165,7 @@ impl Checker<'_> {
             unhealthy_after: unhealthy_after?,
             healthy_after: healthy_after?,
             probes: Vec::new(),
-            deliver: Deliver::Api,
+            deliver: if notifications.deliver == "api" { Deliver::Api } else { Deliver::Push },
             notifications: notifications.enabled,
             page_size: page_size?,
             poll_deadline: deadline?,

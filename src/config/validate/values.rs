@@ -112,6 +112,30 @@ pub(super) fn url(text: &str) -> Checked<String> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// A URL on this host that notifications are POSTed to; it may have a path and a query. What is wrong is never shown.
+pub(super) fn webhook(text: &str) -> Checked<String> {
+    if !text.to_ascii_lowercase().starts_with("http://") {
+        return Err("must begin with http://: it is for a game on this host, and nothing leaves it".to_owned());
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
+        return Err("has a space, a backslash or a control character".to_owned());
+    }
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    if text.split(['/', '?', '#']).nth(2).is_some_and(|authority| authority.contains('@')) {
+        return Err("must not hold a user name or password".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("must not have a fragment (#)".to_owned());
+    }
+    if url.port() == Some(0) {
+        return Err("must not have port 0".to_owned());
+    }
+    if !is_loopback(&url) {
+        return Err("must be on this host: a loopback address (127.0.0.0/8, [::1]) or localhost".to_owned());
+    }
+    Ok(url.into())
+}
+
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -249,6 +273,35 @@ mod tests {
             assert!(url(bad).is_err(), "{bad}: {:?}", url(bad));
         }
         assert!(!url("https://u:hunter2@x").unwrap_err().contains("hunter2"));
+    }
+
+    #[test]
+    fn webhooks() {
+        for (text, good) in [
+            ("http://127.0.0.1:8080/hook", "http://127.0.0.1:8080/hook"),
+            ("HTTP://LocalHost/a?b=c", "http://localhost/a?b=c"),
+            ("http://[::1]:9", "http://[::1]:9/"),
+        ] {
+            assert_eq!(webhook(text).as_deref(), Ok(good), "{text}");
+        }
+        for bad in [
+            "",
+            "https://127.0.0.1/",
+            "http://",
+            "http://10.0.0.1/",
+            "http://game.example/",
+            "http://localhost.evil.example/",
+            "http://u:p@127.0.0.1/",
+            "http://@127.0.0.1/",
+            "http://127.0.0.1:0/",
+            "http://127.0.0.1/#x",
+            "http://127.0.0.1/a b",
+            "http://127.0.0.1\\@x/",
+            "unix:/run/hook",
+        ] {
+            assert!(webhook(bad).is_err(), "{bad}: {:?}", webhook(bad));
+        }
+        assert!(!webhook("http://u:hunter2@127.0.0.1/").unwrap_err().contains("hunter2"));
     }
 
     #[test]

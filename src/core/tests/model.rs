@@ -19,7 +19,7 @@ use crate::core::event::{Command, Event, Granted, Request};
 use crate::core::ids::{CallId, Etag, Generation, InstanceId, NotificationId, RequestId};
 use crate::core::instance::{Health, HealthConfig, InstanceInfo, JoinStatus, Notification, Session};
 use crate::core::params::Params;
-use crate::core::process::GameEvent;
+use crate::core::process::{GameEvent, HandOver, Untaken};
 use crate::core::{Action, Agent, Birth, Machine as _, Outcome};
 
 /// How bad the world is, in parts of a thousand.
@@ -51,6 +51,8 @@ enum Delivery {
     PollOver(CallId),
     /// A login is over.
     Login(CallId, Result<LoggedIn, Failure>),
+    /// The taker of a pushed notification is done with it.
+    HandedOver(NotificationId, Result<(), Untaken>),
     /// A batch is on disk.
     Stored(crate::core::ids::Ticket, Vec<Record>),
 }
@@ -90,6 +92,15 @@ pub(super) struct Ledger {
     pub(super) writes_on_others: u32,
 }
 
+/// Who takes what is pushed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Taker {
+    /// It is not there.
+    pub(super) away: bool,
+    /// It refuses every so-many-th notification, whatever happens; 0 for none.
+    pub(super) poison: u32,
+}
+
 /// The whole world of one agent.
 pub(super) struct World {
     pub(super) now: Instant,
@@ -101,6 +112,7 @@ pub(super) struct World {
     /// Ids that the game was given, in order of its acknowledgements; a repeat is one after a crash.
     pub(super) taken: Vec<String>,
     pub(super) published: Vec<Arc<Notification>>,
+    pub(super) taker: Taker,
     pub(super) accepted: Vec<String>,
     /// The matches whose beginning was accepted, in order.
     pub(super) begun: Vec<String>,
@@ -136,6 +148,7 @@ impl World {
             exit: None,
             taken: Vec::new(),
             published: Vec::new(),
+            taker: Taker::default(),
             accepted: Vec::new(),
             begun: Vec::new(),
             crashes: 0,
@@ -350,10 +363,32 @@ impl World {
             Action::TokenRejected(generation) => {
                 self.auth.handle_event(AuthEvent::Rejected(generation), self.now);
             }
-            // The test is the game; nobody is pushed anything.
-            Action::Note(_) | Action::Game(_) | Action::HandOver(_) => {}
+            Action::HandOver(what) => self.pushed(&what),
+            // The test is the game.
+            Action::Note(_) | Action::Game(_) => {}
             Action::Exit(outcome) => self.exit = Some(outcome),
         }
+    }
+
+    /// Whether the taker never takes it.
+    pub(super) fn is_poison(&self, id: &str) -> bool {
+        let number = id.rsplit('-').next().and_then(|number| number.parse::<u32>().ok());
+        self.taker.poison > 0 && number.is_some_and(|number| number % self.taker.poison == 1)
+    }
+
+    /// A notification is pushed. Once it is with the game it is taken, also if the agent dies before it hears of that.
+    fn pushed(&mut self, what: &HandOver) {
+        let id = what.notification.notification_id.clone();
+        let result = if self.taker.away {
+            Err(Untaken::Absent("away".into()))
+        } else if self.is_poison(id.as_str()) {
+            Err(Untaken::Refused("poison".into()))
+        } else {
+            self.taken.push(id.to_string());
+            Ok(())
+        };
+        let after = self.delay();
+        self.schedule(after, Delivery::HandedOver(id, result));
     }
 
     fn deliver(&mut self, life: u32, delivery: Delivery) {
@@ -373,6 +408,7 @@ impl World {
                     self.respond(id, Ok(Answer::Page(Page::default())));
                 }
             }
+            Delivery::HandedOver(id, result) => self.agent.handle_event(Event::HandedOver { id, result }, self.now),
             Delivery::Login(id, result) => self.auth.handle_event(AuthEvent::Answered { id, result }, self.now),
             Delivery::Stored(ticket, records) => {
                 for record in &records {

@@ -147,6 +147,30 @@ fn an_unusable_entry_at_the_end_of_a_page_does_not_block_the_next() {
 }
 
 #[test]
+fn a_page_that_cannot_be_read_is_asked_for_one_by_one() {
+    let size = |rig: &Rig| {
+        let Call::Poll { page_size, .. } = rig.call(CallKind::Poll) else { unreachable!() };
+        *page_size
+    };
+    let mut rig = Rig::serving(Params { page_size: 3, ..params() });
+    assert_eq!(size(&rig), 3);
+    rig.answer(CallKind::Poll, Err(failure(FailureKind::Malformed)));
+    // Far below the 30 s that one bad notification may take.
+    pass(&mut rig, Duration::from_secs(15));
+    assert_eq!(size(&rig), 1);
+    rig.answer(CallKind::Poll, page(&["a"]));
+    assert_eq!(size(&rig), 2);
+    rig.answer(CallKind::Poll, page(&["b", "c"]));
+    assert_eq!(size(&rig), 3);
+    rig.answer(CallKind::Poll, Err(failure(FailureKind::Malformed)));
+    pass(&mut rig, Duration::from_secs(60));
+    assert_eq!(size(&rig), 1);
+    rig.answer(CallKind::Poll, page(&[]));
+    pass(&mut rig, Duration::from_secs(2));
+    assert_eq!(size(&rig), 3);
+}
+
+#[test]
 fn a_failure_backs_off_with_a_jittered_first_retry() {
     let mut rig = Rig::serving(params());
     rig.answer(CallKind::Poll, Err(failure(FailureKind::Server)));

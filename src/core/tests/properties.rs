@@ -12,8 +12,8 @@ use crate::core::duty::Duty;
 use crate::core::event::{Command, Event, Request, Said, StoreFault};
 use crate::core::ids::NotificationId;
 use crate::core::instance::{Health, HealthConfig, InstanceInfo, JoinStatus};
-use crate::core::params::{Params, ProbeParams, Process, Readiness};
-use crate::core::process::{End, EndStatus, Figures, GameEvent, Order, ProbeResult};
+use crate::core::params::{Deliver, Params, ProbeParams, Process, Readiness};
+use crate::core::process::{End, EndStatus, Figures, GameEvent, Order, ProbeResult, Untaken};
 use crate::core::{Machine as _, Outcome, Phase};
 
 /// Everything that can go wrong at once, and what must hold all the same.
@@ -215,6 +215,7 @@ enum Op {
     Repeat,
     Request(u8),
     Stored(bool),
+    HandedOver(u8),
     Stop,
     Reload,
     Game(u8),
@@ -230,6 +231,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Repeat),
         5 => any::<u8>().prop_map(Op::Request),
         4 => any::<bool>().prop_map(Op::Stored),
+        3 => any::<u8>().prop_map(Op::HandedOver),
         1 => Just(Op::Stop),
         1 => Just(Op::Reload),
         4 => any::<u8>().prop_map(Op::Game),
@@ -360,7 +362,9 @@ proptest! {
         fenced in any::<bool>(),
         process in prop::sample::select(vec![Process::Unknown, Process::Ours, Process::Watched]),
         readiness in prop::sample::select(vec![Readiness::Sdk, Readiness::Immediate, Readiness::Probe, Readiness::Log]),
+        push in any::<bool>(),
     ) {
+        let deliver = if push { Deliver::Push } else { Deliver::Api };
         let probe = |failure| ProbeParams {
             name: "tcp".to_owned(),
             interval: Duration::from_secs(5),
@@ -369,7 +373,7 @@ proptest! {
         };
         let probes = vec![probe(Health::Unhealthy), probe(Health::Degraded)];
         let params = if fenced { allocated() } else { params() };
-        let mut rig = Rig::new(Params { process, readiness, probes, ..params });
+        let mut rig = Rig::new(Params { process, readiness, probes, deliver, ..params });
         rig.store = None;
         let (mut ended, mut superseded) = (false, None);
         let mut answered = Vec::new();
@@ -404,6 +408,16 @@ proptest! {
                 Op::Stored(good) => {
                     if !rig.tickets.is_empty() && rig.exit.is_none() {
                         rig.stored(if good { Ok(()) } else { Err(StoreFault::Failed) });
+                    }
+                }
+                Op::HandedOver(how) => {
+                    if let Some(what) = rig.pushed.pop_front() {
+                        let result = match how % 3 {
+                            0 => Ok(()),
+                            1 => Err(Untaken::Absent("away".into())),
+                            _ => Err(Untaken::Refused("no".into())),
+                        };
+                        rig.event(Event::HandedOver { id: what.notification.notification_id.clone(), result });
                     }
                 }
                 Op::Stop => rig.event(Event::Command(Command::Drain { reason: "test".to_owned() })),

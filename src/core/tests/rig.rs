@@ -380,7 +380,10 @@ impl Rig {
                 Action::TokenRejected(generation) => self.rejected.push(generation),
                 Action::Note(note) => self.notes.push(note),
                 Action::Game(order) => self.orders.push(order),
-                Action::HandOver(what) => self.pushed.push_back(what),
+                Action::HandOver(what) => {
+                    assert!(self.pushed.is_empty(), "two at a time: {what:?}");
+                    self.pushed.push_back(what);
+                }
                 Action::Exit(outcome) => self.exit = Some(outcome),
             }
         }

@@ -3,6 +3,9 @@
 //! A notification is handed out until it is acknowledged. Who asks again without acknowledging gets the same ones again;
 //! who wants to look ahead says `after=ID`. An id that is not in the inbox (acknowledged long ago, or never seen) means:
 //! everything that waits, because what waits is newer than what was acknowledged.
+//!
+//! Where notifications are pushed (`notifications.deliver`), the list still shows what waits, and an acknowledgement still counts:
+//! whoever acknowledges first has it. One that was pushed and refused too often is in no list but that of those set aside.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use super::refusal::{Refusal, json, json_of};
 use super::routes::{Api, Game, given};
 use super::server::closed;
 use crate::clock;
+use crate::core::durable::SetAside;
 use crate::core::event::{Granted, Request};
 use crate::core::ids::NotificationId;
 use crate::core::instance::Notification;
@@ -143,6 +147,16 @@ fn page(inbox: &Inbox, wanted: &Wanted) -> Result<Option<(Vec<u8>, usize)>, Refu
 pub(super) fn write(to: &mut Vec<u8>, notification: &Notification) -> Result<(), Refusal> {
     serde_json::to_writer(to, notification)
         .map_err(|error| Refusal::internal(format!("a notification could not be written: {error}")))
+}
+
+/// GET /v1/notifications/set_aside: an operator looks, so no game is there because of it.
+pub(super) async fn set_aside(State(api): State<Arc<Api>>) -> Response {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        set_aside: &'a VecDeque<SetAside>,
+    }
+    let snapshot = api.handle().snapshot();
+    json_of(StatusCode::OK, &Answer { set_aside: &snapshot.notifications.hand_off.set_aside })
 }
 
 /// The body of POST /v1/notifications/ack.

@@ -136,6 +136,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/shutdown", post(calls::shutdown))
         .route("/v1/notifications", get(notifications::list))
         .route("/v1/notifications/ack", post(notifications::ack))
+        .route("/v1/notifications/set_aside", get(notifications::set_aside))
         .route("/v1/notifications/stream", get(stream::open))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)

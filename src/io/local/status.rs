@@ -137,6 +137,20 @@ pub struct Notifications {
     pub inbox: usize,
     /// The newest that was taken.
     pub cursor: Option<String>,
+    /// How many are kept that nobody would take.
+    pub set_aside: usize,
+    /// Pushing them to the game.
+    pub hand_off: HandOff,
+}
+
+/// `notifications.hand_off`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HandOff {
+    /// off (the game asks for them), idle, pushing, retrying, absent
+    pub state: Word,
+    /// Why the last try that failed did.
+    pub last_failure: Option<String>,
 }
 
 /// `outbox`
@@ -186,6 +200,8 @@ pub struct Counters {
     pub notifications_repeated: u64,
     pub notifications_unusable: u64,
     pub notifications_acknowledged: u64,
+    pub notifications_refused: u64,
+    pub notifications_set_aside: u64,
     pub reports_accepted: u64,
     pub reports_sent: u64,
     pub reports_dead: u64,
@@ -233,6 +249,11 @@ impl Status {
                 state: Cow::Borrowed(snapshot.notifications.state.as_str()),
                 inbox: snapshot.notifications.inbox.len(),
                 cursor: snapshot.notifications.cursor.as_ref().map(ToString::to_string),
+                set_aside: snapshot.notifications.hand_off.set_aside.len(),
+                hand_off: HandOff {
+                    state: Cow::Borrowed(snapshot.notifications.hand_off.state.as_str()),
+                    last_failure: snapshot.notifications.hand_off.last_failure.as_deref().map(str::to_owned),
+                },
             },
             outbox: Outbox {
                 waiting: snapshot.outbox.waiting,
@@ -311,6 +332,8 @@ impl Counters {
             notifications_repeated,
             notifications_unusable,
             notifications_acknowledged,
+            notifications_refused,
+            notifications_set_aside,
             reports_accepted,
             reports_sent,
             reports_dead,
@@ -326,6 +349,8 @@ impl Counters {
             notifications_repeated,
             notifications_unusable,
             notifications_acknowledged,
+            notifications_refused,
+            notifications_set_aside,
             reports_accepted,
             reports_sent,
             reports_dead,

@@ -54,7 +54,12 @@ pub(super) fn is_refusable(record: &Record) -> bool {
 /// Whether a record makes the state smaller, or ends it: such ones may use the reserve.
 fn shrinks(record: &Record) -> bool {
     match record {
-        Record::Acked { .. } | Record::Sent { .. } | Record::Dead { .. } | Record::Closed | Record::Superseded => true,
+        Record::Acked { .. }
+        | Record::SetAside { .. }
+        | Record::Sent { .. }
+        | Record::Dead { .. }
+        | Record::Closed
+        | Record::Superseded => true,
         Record::Identity { .. }
         | Record::Attached
         | Record::Said(_)
@@ -104,7 +109,7 @@ struct Draft {
     shrinks: bool,
     /// It brings notifications.
     pages: bool,
-    /// It acknowledges some.
+    /// It acknowledges some, or sets one aside.
     acks: bool,
     /// The disk does not have what it acknowledges: a restart could make nothing of it.
     dangling: bool,
@@ -117,7 +122,7 @@ impl Draft {
     fn new(batch: &Batch, pages_missed: &BTreeSet<InstanceName>) -> Self {
         let shrinks = batch.records.iter().all(shrinks);
         let pages = batch.records.iter().any(|record| matches!(record, Record::Page { .. }));
-        let acks = batch.records.iter().any(|record| matches!(record, Record::Acked { .. }));
+        let acks = batch.records.iter().any(|record| matches!(record, Record::Acked { .. } | Record::SetAside { .. }));
         let dangling = acks && pages_missed.contains(&batch.instance);
         let (payload, verdict) = match payload::batch(&batch.instance, &batch.records) {
             _ if batch.records.is_empty() => (None, Ok(())),

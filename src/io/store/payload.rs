@@ -143,6 +143,7 @@ pub(super) fn add(durable: &mut Durable, piece: Durable) {
     durable.seen.extend(piece.seen);
     durable.inbox.extend(piece.inbox);
     durable.outbox.extend(piece.outbox);
+    durable.set_aside.extend(piece.set_aside);
     durable.dead.extend(piece.dead);
     durable.keys.extend(piece.keys);
 }
@@ -179,6 +180,7 @@ impl Pen<'_> {
             cursor,
             seen,
             inbox,
+            set_aside,
             outbox,
             dead,
             keys,
@@ -201,6 +203,7 @@ impl Pen<'_> {
             superseded: *superseded,
             seen: VecDeque::new(),
             inbox: VecDeque::new(),
+            set_aside: VecDeque::new(),
             outbox: VecDeque::new(),
             dead: VecDeque::new(),
             keys: VecDeque::new(),
@@ -210,6 +213,7 @@ impl Pen<'_> {
         self.frame(format!(r#"{{"v":{VERSION},"instance":{name},"head":{values}}}"#).as_bytes())?;
         self.queue(&name, "seen", seen)?;
         self.queue(&name, "inbox", inbox)?;
+        self.queue(&name, "set_aside", set_aside)?;
         self.queue(&name, "outbox", outbox)?;
         self.queue(&name, "dead", dead)?;
         self.queue(&name, "keys", keys)

@@ -316,6 +316,7 @@ fn merge_one(now: &mut Durable, mut earlier: Durable) {
     before(&mut now.inbox, earlier.inbox);
     before(&mut now.seen, earlier.seen);
     before(&mut now.outbox, earlier.outbox);
+    before(&mut now.set_aside, earlier.set_aside);
     before(&mut now.dead, earlier.dead);
     before(&mut now.keys, earlier.keys);
     if !now.attached {

@@ -13,7 +13,7 @@ use rallyhere_agent::core::ids::{Etag, InstanceId, InstanceName, NotificationId,
 use rallyhere_agent::core::instance::{Health, JoinStatus, Notification, Session};
 use rallyhere_agent::core::phase::Phase;
 use rallyhere_agent::core::snapshot::{
-    GameView, HealthView, InstanceView, NotificationsView, PollState, SessionView, Snapshot, StoreView,
+    GameView, HandOffView, HealthView, InstanceView, NotificationsView, PollState, SessionView, Snapshot, StoreView,
 };
 use rallyhere_agent::io::local::{Limits, LocalApi};
 use rallyhere_agent::ports::InstanceHandle;
@@ -42,7 +42,12 @@ pub(crate) fn snapshot() -> Snapshot {
             last_answer: Some((Health::Healthy, now)),
         },
         game: GameView::default(),
-        notifications: NotificationsView { state: PollState::Polling, inbox: Arc::default(), cursor: None },
+        notifications: NotificationsView {
+            state: PollState::Polling,
+            inbox: Arc::default(),
+            cursor: None,
+            hand_off: HandOffView::default(),
+        },
         outbox: rallyhere_agent::core::snapshot::OutboxView::default(),
         store: StoreView::default(),
         session: Some(SessionView {

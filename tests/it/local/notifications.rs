@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use rallyhere_agent::clock;
+use rallyhere_agent::core::durable::SetAside;
 use rallyhere_agent::core::phase::Phase;
+use rallyhere_agent::core::snapshot::HandOffState;
 use rallyhere_agent::io::local::Limits;
 use tokio::task::JoinSet;
 
@@ -60,6 +62,45 @@ async fn until_waiting(fake: &Fake, more_than: usize) {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_was_set_aside_is_shown_to_whoever_looks() {
+    let served = Served::start();
+    for door in served.doors() {
+        let empty = door.get("/v1/notifications/set_aside").await;
+        assert_eq!((empty.status, empty.body.as_str()), (200, r#"{"set_aside":[]}"#));
+    }
+    served.fake.show(|snapshot| {
+        let kept = SetAside { notification: notification("bad"), reason: "exit code 3".to_owned(), tries: 3 };
+        let view = &mut snapshot.notifications.hand_off;
+        view.set_aside = std::sync::Arc::new([kept].into());
+        view.state = HandOffState::Absent;
+        view.last_failure = Some("connection refused".into());
+    });
+    for door in served.doors() {
+        let list = door.get("/v1/notifications/set_aside").await.json();
+        assert_eq!(list["set_aside"][0]["notification"]["notification_id"], "bad");
+        assert_eq!(list["set_aside"][0]["notification"]["message"], "message bad");
+        assert_eq!(
+            (&list["set_aside"][0]["reason"], &list["set_aside"][0]["tries"]),
+            (&"exit code 3".into(), &3.into())
+        );
+        assert_eq!(door.get("/v1/notifications").await.ids(), [""; 0], "not in the way of the others");
+        let shown = door.get("/v1/status").await.json()["notifications"].clone();
+        assert_eq!(shown["set_aside"], 1);
+        assert_eq!(shown["hand_off"], serde_json::json!({"state": "absent", "last_failure": "connection refused"}));
+        assert_eq!(door.post("/v1/notifications/set_aside", "{}").await.status, 405);
+    }
+}
+
+#[tokio::test]
+async fn looking_at_what_was_set_aside_makes_nobody_a_game() {
+    let served = Served::start();
+    served.uds().get("/v1/notifications/set_aside").await;
+    assert_eq!(served.fake.greetings(), 0);
+    served.uds().get("/v1/notifications").await;
+    assert_eq!(served.fake.greetings(), 1);
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ type Trouble = (&'static str, fn(&mut Status));
 
 #[test]
 fn every_trouble_has_a_line_that_names_it() {
-    let cases: [Trouble; 15] = [
+    let cases: [Trouble; 17] = [
         ("somebody else holds", |s| s.phase = "superseded".into()),
         ("the login is refused: client_invalid: check auth.client_id; tried again in 40 s", |s| {
             s.auth.state = "denied".into();
@@ -102,6 +102,12 @@ fn every_trouble_has_a_line_that_names_it() {
             s.notifications.state = "paused".into();
             s.notifications.inbox = 1000;
         }),
+        ("4 notifications wait for whoever is to take them: connection refused", |s| {
+            s.notifications.inbox = 4;
+            s.notifications.hand_off.state = "absent".into();
+            s.notifications.hand_off.last_failure = Some("connection refused".to_owned());
+        }),
+        ("2 notifications are set aside", |s| s.notifications.set_aside = 2),
         ("the backend has no notifications", |s| s.notifications.state = "unsupported".into()),
     ];
     for (words, spoil) in cases {

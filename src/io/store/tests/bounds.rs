@@ -80,6 +80,7 @@ fn a_full_disk_still_takes_deliveries_and_acknowledgements() {
     disk.plan(Plan { fail: Some((0..u64::MAX, 28)), only: vec![Op::Create, Op::Reserve], ..Plan::default() });
     for (number, small) in (1..).zip([
         Record::Acked { through: notification_id(1) },
+        Record::SetAside { id: notification_id(2), reason: "exit code 1".to_owned(), tries: 3 },
         Record::Sent { report: report_id(1) },
         Record::Dead { report: report_id(2), reason: "gone".to_owned() },
         Record::Closed,
@@ -91,7 +92,8 @@ fn a_full_disk_still_takes_deliveries_and_acknowledgements() {
     }
     let again = open(&disk.unplugged());
     let durable = &again.mirror()[&name(0)];
-    assert_eq!((durable.inbox.len(), durable.outbox.len(), durable.dead.len()), (1, 18, 1));
+    assert_eq!((durable.inbox.len(), durable.outbox.len(), durable.dead.len()), (0, 18, 1));
+    assert_eq!(durable.set_aside.front().map(|kept| &kept.notification.notification_id), Some(&notification_id(2)));
     assert!(durable.closed && durable.superseded);
     assert!(!again.mirror().contains_key(&name(1)));
 
@@ -99,7 +101,7 @@ fn a_full_disk_still_takes_deliveries_and_acknowledgements() {
     engine.tick();
     let again = open(&disk.unplugged());
     let durable = &again.mirror()[&name(1)];
-    assert_eq!((durable.inbox.len(), durable.outbox.len()), (5, 0), "the pages had come, the reports were refused");
+    assert_eq!((durable.inbox.len(), durable.outbox.len()), (6, 0), "the pages had come, the reports were refused");
 }
 
 #[test]
