@@ -86,6 +86,7 @@ pub(super) struct Instance {
     pub(super) private_conn_str: String,
     pub(super) matchmaking_profile_id: String,
     pub(super) source_provider: String,
+    pub(super) publish_labels: Vec<String>,
     pub(super) custom_data: BTreeMap<String, String>,
     pub(super) startup_params: StartupParams,
 }
@@ -103,6 +104,7 @@ impl Default for Instance {
             private_conn_str: String::new(),
             matchmaking_profile_id: String::new(),
             source_provider: String::new(),
+            publish_labels: Vec::new(),
             custom_data: BTreeMap::new(),
             startup_params: StartupParams::default(),
         }

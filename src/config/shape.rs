@@ -76,7 +76,6 @@ pub(super) const LATER: &[Later] = &[
     Later { key: "notifications.deliver", words: &["exec", "webhook", "log"] },
     Later { key: "notifications.exec", words: &[] },
     Later { key: "notifications.webhook", words: &[] },
-    Later { key: "local_api.grpc_listen", words: &[] },
     Later { key: "instances", words: &[] },
 ];
 

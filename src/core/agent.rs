@@ -24,6 +24,7 @@ use super::outbox::Outbox;
 use super::params::Params;
 use super::phase;
 use super::publisher::Publisher;
+use super::sdk::{Sdk, SdkChange};
 use super::session::SessionReader;
 use super::snapshot::{GameView, HealthView, InstanceView, Snapshot};
 use super::timers::earliest;
@@ -58,6 +59,7 @@ pub struct Agent {
     notifications: Notifications,
     outbox: Outbox,
     game: Game,
+    sdk: Sdk,
     drain: Drain,
 }
 
@@ -80,6 +82,7 @@ impl Agent {
             notifications: Notifications::new(&common),
             outbox: Outbox::new(&common),
             game: Game::new(now),
+            sdk: Sdk::new(&common),
             drain: Drain::default(),
             common,
         };
@@ -141,6 +144,7 @@ impl Agent {
         self.lifecycle.handle_stored(ticket);
         self.notifications.handle_stored(&mut self.common, ticket);
         self.outbox.handle_stored(&mut self.common, ticket, result);
+        self.sdk.handle_stored(&mut self.common, ticket, result);
         self.common.stored(ticket);
     }
 
@@ -152,6 +156,16 @@ impl Agent {
             Request::Health { status, reason } => {
                 self.game.says_health(&self.common, status, reason);
                 self.common.reply(id, Ok(Granted::Done));
+            }
+            Request::Heartbeat => {
+                self.game.beats(&self.common);
+                self.common.reply(id, Ok(Granted::Done));
+            }
+            Request::Allocate => self.sdk.ask(&mut self.common, id, SdkChange::Allocated),
+            Request::Reserve { seconds } => self.sdk.reserve(&mut self.common, id, seconds),
+            Request::Label { key, value } => self.sdk.ask(&mut self.common, id, SdkChange::Label { key, value }),
+            Request::Annotation { key, value } => {
+                self.sdk.ask(&mut self.common, id, SdkChange::Annotation { key, value });
             }
             Request::Fubar { error, key } => {
                 let content = game::fubar(&self.common, error);
@@ -179,10 +193,14 @@ impl Agent {
     }
 
     fn says(&mut self, id: RequestId, said: super::event::Said, ready: bool) {
-        match Game::says(&mut self.common, said, ready) {
-            Ok(Some(ticket)) => self.common.reply_after(ticket, id, Ok(Granted::Done)),
-            Ok(None) => self.common.reply(id, Ok(Granted::Done)),
-            Err(denied) => self.common.reply(id, Err(denied)),
+        let said = match Game::says(&mut self.common, said, ready) {
+            Ok(said) => said,
+            Err(denied) => return self.common.reply(id, Err(denied)),
+        };
+        // The later of both: then the disk has finished with both.
+        match ready.then(|| self.sdk.freed(&mut self.common)).flatten().or(said) {
+            Some(ticket) => self.common.reply_after(ticket, id, Ok(Granted::Done)),
+            None => self.common.reply(id, Ok(Granted::Done)),
         }
     }
 
@@ -206,6 +224,7 @@ impl Agent {
 
     /// Brings every region up to date until the phase stands still.
     fn settle(&mut self) {
+        self.sdk.advance(&mut self.common);
         for _ in 0..STEPS {
             for content in self.game.advance(&mut self.common) {
                 let wall = self.common.wall();
@@ -229,6 +248,8 @@ impl Agent {
             self.notifications.advance(&mut self.common);
         }
         self.notifications.refresh(&self.common);
+        let shown_joinable = self.lifecycle.is_shown_joinable();
+        self.sdk.refresh(&self.common, &self.publisher, shown_joinable, self.game.verdict(), self.drain.view());
     }
 
     /// One step of the life cycle; says whether the phase changed.
@@ -309,6 +330,7 @@ impl Machine for Agent {
             self.outbox.poll_timeout(common),
             self.notifications.poll_timeout(common),
             self.game.poll_timeout(common),
+            self.sdk.poll_timeout(),
             self.drain.poll_timeout(common.now),
         ])
     }
@@ -330,6 +352,7 @@ impl Machine for Agent {
                 last_answer: self.heartbeat.last_answer(),
             },
             game: GameView::default(),
+            sdk: self.sdk.view(),
             notifications: self.notifications.view(common),
             outbox: self.outbox.view(common),
             store: common.store.clone(),

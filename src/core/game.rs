@@ -14,6 +14,7 @@ use super::ids::Ticket;
 use super::instance::{CustomData, Health, JoinParams};
 use super::params::Readiness;
 use super::phase::Phase;
+use super::sdk;
 use super::timers::earlier;
 
 /// Automatic fubar: the game did not become ready in game.ready_timeout.
@@ -25,7 +26,7 @@ pub const HEARTBEAT_LOST: &str = "heartbeat_lost";
 #[derive(Debug, Clone)]
 pub(super) struct Game {
     born: Instant,
-    /// The last sign of life through POST /v1/health; `None` until the first.
+    /// The last sign of life, through POST /v1/health or the Agones SDK; `None` until the first.
     heartbeat: Option<Instant>,
     said: Option<(Health, Arc<str>)>,
     verdict: Health,
@@ -76,9 +77,10 @@ impl Game {
         }
     }
 
-    /// The instance's custom_data: what is configured, and over it what the game said.
+    /// The instance's custom_data: what is configured, over it the labels that are published, and over these what the game said.
     pub(super) fn custom_data(common: &Common) -> CustomData {
         let mut data = common.params.custom_data.clone();
+        data.extend(sdk::published(common));
         data.extend(common.durable.said.custom_data.clone().unwrap_or_default());
         data
     }
@@ -112,13 +114,8 @@ impl Game {
         next.private_conn_str = said.private_conn_str.or(next.private_conn_str);
         next.version = said.version.or(next.version);
         next.custom_data = said.custom_data.or(next.custom_data);
-        if next.ready && !Self::join_params(common, &next).is_reachable() {
-            return Err(Denied::Field {
-                field: "public_conn_str",
-                reason: "no player could connect: give public_conn_str or private_conn_str here, or set \
-                         instance.public_conn_str in the configuration"
-                    .to_owned(),
-            });
+        if next.ready {
+            Self::check_reachable(common, &next)?;
         }
         if next == common.durable.said {
             return Ok(None);
@@ -126,10 +123,28 @@ impl Game {
         Ok(Some(common.remember(vec![Record::Said(next)])))
     }
 
-    /// POST /v1/health: a verdict and a sign of life.
-    pub(super) fn says_health(&mut self, common: &Common, status: Health, reason: Option<String>) {
+    /// Nobody becomes ready whom no player could reach.
+    pub(super) fn check_reachable(common: &Common, said: &SaidState) -> Result<(), Denied> {
+        if Self::join_params(common, said).is_reachable() {
+            return Ok(());
+        }
+        Err(Denied::Field {
+            field: "public_conn_str",
+            reason: "no player could connect: give public_conn_str or private_conn_str here, or set \
+                     instance.public_conn_str in the configuration"
+                .to_owned(),
+        })
+    }
+
+    /// A sign of life.
+    pub(super) fn beats(&mut self, common: &Common) {
         self.heartbeat = Some(common.now);
         self.silence_reported = false;
+    }
+
+    /// POST /v1/health: a verdict and a sign of life.
+    pub(super) fn says_health(&mut self, common: &Common, status: Health, reason: Option<String>) {
+        self.beats(common);
         let reason = reason.unwrap_or_else(|| format!("the game says {}", status.as_str()));
         self.said = Some((status, Arc::from(reason)));
     }
@@ -149,6 +164,8 @@ impl Game {
             (Health::Unhealthy, Arc::from(format!("the game's heartbeat stopped: nothing for {seconds:.0} s")))
         } else if let Some((health, reason)) = &self.said {
             (*health, Arc::clone(reason))
+        } else if self.heartbeat.is_some() {
+            (Health::Healthy, Arc::from("the game sends heartbeats"))
         } else {
             (self.verdict, Arc::clone(&self.reason))
         };

@@ -94,6 +94,8 @@ pub struct Params {
     pub join_params: JoinParams,
     /// instance.custom_data
     pub custom_data: CustomData,
+    /// instance.publish_labels: which labels and annotations of the game go into custom_data.
+    pub publish_labels: Vec<String>,
     /// instance.startup_params
     pub startup_params: Option<StartupParams>,
     /// instance.matchmaking_profile_id

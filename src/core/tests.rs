@@ -14,3 +14,4 @@ mod posts;
 mod properties;
 mod reports;
 mod rig;
+mod sdk;

@@ -49,6 +49,7 @@ pub(super) fn params() -> Params {
         version: Some("1.2.3".to_owned()),
         join_params: JoinParams { public_conn_str: "1.2.3.4:7777".to_owned(), ..JoinParams::default() },
         custom_data: [("mode".to_owned(), "test".to_owned())].into(),
+        publish_labels: Vec::new(),
         startup_params: None,
         matchmaking_profile_id: None,
         source_provider: None,
