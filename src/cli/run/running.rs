@@ -69,6 +69,8 @@ pub(in crate::cli) struct LocalAddress {
     pub(in crate::cli) socket: Option<PathBuf>,
     /// Its TCP address.
     pub(in crate::cli) tcp: Option<SocketAddr>,
+    /// Where it speaks Agones gRPC.
+    pub(in crate::cli) grpc: Option<SocketAddr>,
 }
 
 /// A running agent.
@@ -124,9 +126,13 @@ impl Running {
         for ((instance, handle), keeper) in settings.instances.iter().zip(host.handles()).zip(keepers) {
             let api = LocalApi::bind(&instance.local_api, handle.clone())
                 .map_err(|source| StartError::Local { name: instance.name().clone(), source })?;
-            let reach = Reach { socket: api.socket().map(Into::into), http: api.tcp_addr(), grpc: None };
+            let reach = Reach { socket: api.socket().map(Into::into), http: api.tcp_addr(), grpc: api.grpc_addr() };
             servers.spawn(keeper.run(reach, until(stopped.clone())));
-            locals.push(LocalAddress { socket: api.socket().map(Into::into), tcp: api.tcp_addr() });
+            locals.push(LocalAddress {
+                socket: api.socket().map(Into::into),
+                tcp: api.tcp_addr(),
+                grpc: api.grpc_addr(),
+            });
             servers.spawn(api.serve(until(stopped.clone())));
         }
         let admin = match Admin::bind(&settings.admin, host.handles().to_vec()) {
