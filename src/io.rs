@@ -1,6 +1,7 @@
 //! The adapters to the world. They know nothing of the core's state.
 
 pub mod admin;
+mod agones;
 pub mod game;
 pub mod hand_off;
 pub mod http;

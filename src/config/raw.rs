@@ -87,6 +87,7 @@ pub(super) struct Instance {
     pub(super) matchmaking_profile_id: String,
     pub(super) source_provider: String,
     pub(super) publish_players: String,
+    pub(super) publish_labels: Vec<String>,
     pub(super) custom_data: BTreeMap<String, String>,
     pub(super) startup_params: StartupParams,
 }
@@ -105,6 +106,7 @@ impl Default for Instance {
             matchmaking_profile_id: String::new(),
             source_provider: String::new(),
             publish_players: String::new(),
+            publish_labels: Vec::new(),
             custom_data: BTreeMap::new(),
             startup_params: StartupParams::default(),
         }

@@ -210,6 +210,8 @@ pub struct LocalApi {
     pub socket: Option<PathBuf>,
     /// local_api.listen; loopback unless local_api.allow_remote.
     pub listen: Option<SocketAddr>,
+    /// local_api.grpc_listen; loopback unless local_api.allow_remote.
+    pub grpc_listen: Option<SocketAddr>,
     /// local_api.allow_remote
     pub allow_remote: bool,
     /// local_api.token_file, as it was at start: then TCP needs `Authorization: Bearer`.

@@ -23,9 +23,10 @@ use super::listing::{self, ListingKeeper};
 use super::machine::Machine;
 use super::notifications::Notifications;
 use super::outbox::Outbox;
-use super::params::Params;
+use super::params::{Params, Process};
 use super::phase;
 use super::publisher::Publisher;
+use super::sdk::{Sdk, SdkChange};
 use super::session::SessionReader;
 use super::snapshot::{HealthView, InstanceView, Snapshot};
 use super::timers::earliest;
@@ -61,6 +62,7 @@ pub struct Agent {
     hand_off: HandOff,
     outbox: Outbox,
     game: Game,
+    sdk: Sdk,
     drain: Drain,
     /// The exit is out: nothing comes any more. A superseded agent waits for the game that it started before that.
     over: bool,
@@ -87,6 +89,7 @@ impl Agent {
             hand_off: HandOff::new(&common),
             outbox: Outbox::new(&common),
             game: Game::new(&common),
+            sdk: Sdk::new(&common),
             drain: Drain::default(),
             over: false,
             listing: ListingKeeper::default(),
@@ -151,6 +154,7 @@ impl Agent {
         self.notifications.handle_stored(&mut self.common, ticket);
         self.hand_off.handle_stored(ticket);
         self.outbox.handle_stored(&mut self.common, ticket, result);
+        self.sdk.handle_stored(&mut self.common, ticket, result);
         self.common.stored(ticket);
     }
 
@@ -165,6 +169,16 @@ impl Agent {
             Request::Health { status, reason } => {
                 self.game.says_health(&self.common, status, reason);
                 self.common.reply(id, Ok(Granted::Done));
+            }
+            Request::Heartbeat => {
+                self.game.beats(&self.common);
+                self.common.reply(id, Ok(Granted::Done));
+            }
+            Request::Allocate => self.sdk.ask(&mut self.common, id, SdkChange::Allocated),
+            Request::Reserve { seconds } => self.sdk.reserve(&mut self.common, id, seconds),
+            Request::Label { key, value } => self.sdk.ask(&mut self.common, id, SdkChange::Label { key, value }),
+            Request::Annotation { key, value } => {
+                self.sdk.ask(&mut self.common, id, SdkChange::Annotation { key, value });
             }
             Request::Fubar { error, key } => {
                 let content = game::fubar(&self.common, error);
@@ -197,10 +211,14 @@ impl Agent {
     }
 
     fn says(&mut self, id: RequestId, said: super::event::Said, ready: bool) {
-        match Game::says(&mut self.common, said, ready) {
-            Ok(Some(ticket)) => self.common.reply_after(ticket, id, Ok(Granted::Done)),
-            Ok(None) => self.common.reply(id, Ok(Granted::Done)),
-            Err(denied) => self.common.reply(id, Err(denied)),
+        let said = match Game::says(&mut self.common, said, ready) {
+            Ok(said) => said,
+            Err(denied) => return self.common.reply(id, Err(denied)),
+        };
+        // The later of both: then the disk has finished with both.
+        match ready.then(|| self.sdk.freed(&mut self.common)).flatten().or(said) {
+            Some(ticket) => self.common.reply_after(ticket, id, Ok(Granted::Done)),
+            None => self.common.reply(id, Ok(Granted::Done)),
         }
     }
 
@@ -225,6 +243,7 @@ impl Agent {
 
     /// Brings every region up to date until the phase stands still.
     fn settle(&mut self) {
+        self.sdk.advance(&mut self.common);
         for _ in 0..STEPS {
             self.look_after_the_game();
             if let Some(duty) = self.listing.advance(&self.common, &self.outbox) {
@@ -256,6 +275,8 @@ impl Agent {
             self.hand_off.advance(&mut self.common);
         }
         self.notifications.refresh(&self.common);
+        let shown_joinable = self.lifecycle.is_shown_joinable();
+        self.sdk.refresh(&self.common, &self.publisher, shown_joinable, &self.game, self.drain.view());
         if let Some(outcome) = self.outcome()
             && !self.game.is_held()
         {
@@ -272,6 +293,10 @@ impl Agent {
             && let Some(order) = self.lifecycle.start_order(common)
         {
             self.game.start(common, order);
+            if common.params.process == Process::Ours {
+                // Nobody has taken the new process yet, whoever had taken the one before.
+                self.sdk.freed(common);
+            }
         }
         for Filing { contents, records } in self.game.advance(common, &self.drain) {
             self.outbox.offer_own(common, contents, records);
@@ -368,6 +393,7 @@ impl Machine for Agent {
             self.notifications.poll_timeout(common),
             self.hand_off.poll_timeout(common),
             self.game.poll_timeout(common),
+            self.sdk.poll_timeout(),
             self.drain.poll_timeout(common.now),
             self.listing.poll_timeout(common, &self.outbox),
         ])
@@ -391,6 +417,7 @@ impl Machine for Agent {
             },
             game: self.game.view(common),
             notifications: self.notifications.view(common, self.hand_off.view(common)),
+            sdk: self.sdk.view(),
             outbox: self.outbox.view(common),
             store: common.store.clone(),
             session: common.session.clone(),

@@ -15,6 +15,7 @@ use super::duty::{Duty, Listing};
 use super::ids::{AllocationId, InstanceId, NotificationId, ReportId, SessionId};
 use super::instance::{CustomData, Notification};
 use super::params::Target;
+use super::sdk::{SdkChange, SdkState};
 
 /// How many ids of notifications are remembered against repeats.
 pub const SEEN_LIMIT: usize = 1000;
@@ -46,6 +47,8 @@ pub enum Record {
     Attached,
     /// What the game said: the whole of it.
     Said(SaidState),
+    /// What the game said in the words of Agones.
+    Sdk(SdkChange),
     /// The backend's cadence.
     Cadence {
         /// In milliseconds.
@@ -224,6 +227,8 @@ pub struct Durable {
     pub attached: bool,
     /// See [`Record::Said`].
     pub said: SaidState,
+    /// See [`Record::Sdk`].
+    pub sdk: SdkState,
     /// See [`Record::Cadence`].
     pub cadence_millis: Option<u64>,
     /// The newest notification taken.
@@ -272,6 +277,10 @@ impl Durable {
             }
             Record::Attached => self.attached = true,
             Record::Said(said) => self.said = said.clone(),
+            Record::Sdk(change) => {
+                self.sdk.apply(change);
+                self.said.ready |= *change == SdkChange::Allocated;
+            }
             Record::Cadence { millis } => self.cadence_millis = Some(*millis),
             Record::Page { cursor, notifications } => {
                 self.cursor = Some(cursor.clone());

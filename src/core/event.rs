@@ -97,6 +97,29 @@ pub enum Request {
         /// In its own words, at most 256 characters.
         reason: Option<String>,
     },
+    /// A sign of life that says nothing about how well the game is: what it said of that by POST /v1/health stays.
+    Heartbeat,
+    /// Agones: the game is in use, and so is ready.
+    Allocate,
+    /// Agones: the game keeps itself for somebody.
+    Reserve {
+        /// For how long; 0: until it says otherwise.
+        seconds: u64,
+    },
+    /// Agones: a label of the game.
+    Label {
+        /// Without any prefix.
+        key: String,
+        /// At most 63 characters.
+        value: String,
+    },
+    /// Agones: an annotation of the game.
+    Annotation {
+        /// Without any prefix.
+        key: String,
+        /// At most 4096 characters.
+        value: String,
+    },
     /// PATCH /v1/instance
     Instance(Said),
     /// POST /v1/fubar

@@ -159,6 +159,12 @@ impl Game {
         self.life.over().filter(|over| waits && over.failed).map(|over| over.at + WORD)
     }
 
+    /// A sign of life, without a verdict.
+    pub(super) fn beats(&mut self, common: &Common) {
+        self.silence_reported = false;
+        self.fusion.beats(common.now);
+    }
+
     /// POST /v1/health: a verdict and a sign of life.
     pub(super) fn says_health(&mut self, common: &Common, status: Health, reason: Option<String>) {
         self.silence_reported = false;

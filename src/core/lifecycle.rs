@@ -99,6 +99,11 @@ impl Lifecycle {
         self.refused.reset();
     }
 
+    /// Whether the backend showed us as joinable before we had said anything.
+    pub(super) fn is_shown_joinable(&self) -> bool {
+        self.shown_joinable
+    }
+
     /// The session was read.
     pub(super) fn handle_sighting(&mut self, common: &mut Common, reader: &mut SessionReader, sighting: &Sighting) {
         if reader.begun().zip(common.written).is_some_and(|(begun, written)| begun < written) {

@@ -96,6 +96,8 @@ pub struct Params {
     pub custom_data: CustomData,
     /// instance.publish_players: under which name of the listing's custom_data the players are shown; `None` for not at all.
     pub publish_players: Option<String>,
+    /// instance.publish_labels: which labels and annotations of the game go into custom_data.
+    pub publish_labels: Vec<String>,
     /// instance.startup_params
     pub startup_params: Option<StartupParams>,
     /// instance.matchmaking_profile_id

@@ -13,6 +13,7 @@ use super::ids::{AllocationId, Etag, InstanceId, InstanceName, NotificationId, S
 use super::instance::{Health, JoinParams, JoinStatus, Notification, Session};
 use super::phase::Phase;
 use super::process::{Figures, Players};
+use super::sdk::SdkView;
 
 /// The state of one instance at one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub health: HealthView,
     /// The game's process and probes.
     pub game: GameView,
+    /// What a game that speaks Agones is told.
+    pub sdk: Arc<SdkView>,
     /// Notifications.
     pub notifications: NotificationsView,
     /// Reports and events.

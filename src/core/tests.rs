@@ -19,3 +19,4 @@ mod posts;
 mod properties;
 mod reports;
 pub(in crate::core) mod rig;
+mod sdk;

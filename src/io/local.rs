@@ -7,6 +7,7 @@
 //! * A body is a JSON object of at most 256 KiB, with only the fields of its call; a wrong one is named in the 422.
 //! * Who may call: on the socket whom its file mode 0660 lets in (the agent's user and group, and root); on TCP see `access`: Host, Origin, token.
 //! * Slow, silent and greedy peers are cut, see [`Limits`]. None of them holds anybody else.
+//! * A game that was built for Agones finds its SDK here: REST beside our own calls, gRPC on an address of its own.
 //! * A game that asks for notifications with `wait` gets them within milliseconds; until it acknowledges, it gets them again.
 
 use std::io;
@@ -17,16 +18,19 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::agones::Engine;
 use crate::config::settings;
 use crate::ports::InstanceHandle;
 use crate::telemetry::metrics::InstanceMeter;
 
 pub(crate) mod access;
-mod body;
+pub(crate) mod body;
 mod calls;
 mod check;
 mod connection;
+pub(crate) mod desk;
 mod duties;
+mod grpc;
 mod notifications;
 pub(crate) mod refusal;
 mod routes;
@@ -36,6 +40,7 @@ pub mod status;
 mod stream;
 
 use access::Access;
+use desk::Desk;
 use routes::Api;
 use server::Door;
 pub use server::Limits;
@@ -45,6 +50,7 @@ pub use server::Limits;
 pub struct LocalApi {
     doors: Vec<Door>,
     tcp_addr: Option<SocketAddr>,
+    grpc: Option<(TcpListener, SocketAddr, Access)>,
     handle: InstanceHandle,
     limits: Limits,
     meter: Option<Arc<InstanceMeter>>,
@@ -108,24 +114,26 @@ pub enum LocalApiError {
         source: io::Error,
     },
     /// Other machines could reach it.
-    #[error(
-        "local_api.listen: {addr} can be reached from other machines: use a loopback address, or set local_api.allow_remote"
-    )]
+    #[error("{key}: {addr} can be reached from other machines: use a loopback address, or set local_api.allow_remote")]
     NotLoopback {
+        /// Where it is configured.
+        key: &'static str,
         /// The address.
         addr: SocketAddr,
     },
     /// Somebody listens there.
-    #[error("local_api.listen: another program listens on {addr}: stop it, or choose another port")]
+    #[error("{key}: another program listens on {addr}: stop it, or choose another port")]
     AddressInUse {
+        /// Where it is configured.
+        key: &'static str,
         /// The address.
         addr: SocketAddr,
     },
     /// The system did not let us.
-    #[error(
-        "local_api.listen: cannot listen on {addr}: is it an address of this machine, and a port that the agent may use?"
-    )]
+    #[error("{key}: cannot listen on {addr}: is it an address of this machine, and a port that the agent may use?")]
     Tcp {
+        /// Where it is configured.
+        key: &'static str,
         /// The address.
         addr: SocketAddr,
         /// Why.
@@ -134,7 +142,7 @@ pub enum LocalApiError {
 }
 
 impl LocalApi {
-    /// Opens the socket and the address that the settings name. Must be called inside the runtime.
+    /// Opens the socket and the addresses that the settings name. Must be called inside the runtime.
     ///
     /// The socket's directory is made (mode 0750) if it is missing and its parent is there. A socket that nobody answers on
     /// is taken over. With neither socket nor address there is nothing to open, and that is fine.
@@ -146,23 +154,19 @@ impl LocalApi {
         if let Some(path) = &settings.socket {
             doors.push(socket::open(path)?);
         }
+        let open = |key, addr: Option<SocketAddr>| {
+            let Some(addr) = addr else { return Ok(None) };
+            let (listener, bound) = open(key, addr, settings.allow_remote)?;
+            let access = Access::Tcp { bound, any_host: settings.allow_remote, token: settings.token.clone() };
+            Ok(Some((listener, bound, access)))
+        };
         let mut tcp_addr = None;
-        if let Some(addr) = settings.listen {
-            if !addr.ip().is_loopback() && !settings.allow_remote {
-                return Err(LocalApiError::NotLoopback { addr });
-            }
-            let (listener, bound) = listen(addr).map_err(|source| {
-                if source.kind() == io::ErrorKind::AddrInUse {
-                    LocalApiError::AddressInUse { addr }
-                } else {
-                    LocalApiError::Tcp { addr, source }
-                }
-            })?;
-            let token = settings.token.clone();
-            doors.push(Door::tcp(listener, Access::Tcp { bound, any_host: settings.allow_remote, token }));
+        if let Some((listener, bound, access)) = open("local_api.listen", settings.listen)? {
+            doors.push(Door::tcp(listener, access));
             tcp_addr = Some(bound);
         }
-        Ok(Self { doors, tcp_addr, handle, limits: Limits::default(), meter: None })
+        let grpc = open("local_api.grpc_listen", settings.grpc_listen)?;
+        Ok(Self { doors, tcp_addr, grpc, handle, limits: Limits::default(), meter: None })
     }
 
     /// Lets its requests, and what it hands to the game, be counted.
@@ -185,6 +189,11 @@ impl LocalApi {
         self.tcp_addr
     }
 
+    /// Where the Agones SDK listens for gRPC, likewise.
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(|(_, bound, _)| *bound)
+    }
+
     /// The path of the socket.
     pub fn socket(&self) -> Option<&Path> {
         self.doors.iter().find_map(Door::file).map(socket::SocketFile::path)
@@ -194,9 +203,26 @@ impl LocalApi {
     /// at once, and what is still in progress after a second is cut.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let (closing, closes) = watch::channel(false);
-        let router = routes::router(Arc::new(Api::new(self.handle, closes, self.limits, self.meter)));
-        server::serve(self.doors, router, closing, self.limits, shutdown).await;
+        let desk = Arc::new(Desk::new(self.handle, self.limits.verdict));
+        let engine = Arc::new(Engine::new(Arc::clone(&desk), closes.clone(), self.limits));
+        let mut doors = self.doors;
+        doors.extend(self.grpc.map(|(listener, _, access)| Door::grpc(listener, access, Arc::clone(&engine))));
+        let router = routes::router(Arc::new(Api::new(desk, closes, self.limits, self.meter)), engine);
+        server::serve(doors, router, closing, self.limits, shutdown).await;
     }
+}
+
+fn open(key: &'static str, addr: SocketAddr, allow_remote: bool) -> Result<(TcpListener, SocketAddr), LocalApiError> {
+    if !addr.ip().is_loopback() && !allow_remote {
+        return Err(LocalApiError::NotLoopback { key, addr });
+    }
+    listen(addr).map_err(|source| {
+        if source.kind() == io::ErrorKind::AddrInUse {
+            LocalApiError::AddressInUse { key, addr }
+        } else {
+            LocalApiError::Tcp { key, addr, source }
+        }
+    })
 }
 
 /// Listens on an address, and says which one it became.

@@ -9,5 +9,5 @@ pub(crate) mod fake;
 mod garbage;
 mod limits;
 mod notifications;
-mod raw;
+pub(crate) mod raw;
 mod sockets;

@@ -72,6 +72,8 @@ pub(in crate::cli) struct LocalAddress {
     pub(in crate::cli) socket: Option<PathBuf>,
     /// Its TCP address.
     pub(in crate::cli) tcp: Option<SocketAddr>,
+    /// Where it speaks Agones gRPC.
+    pub(in crate::cli) grpc: Option<SocketAddr>,
 }
 
 /// A running agent.
@@ -144,9 +146,14 @@ impl Running {
                 .measured(Arc::clone(meter));
             servers.spawn(observe::watch(handle.clone(), Arc::clone(meter), Arc::clone(&news)));
             let env = surroundings.env.clone();
-            let reach = Reach { socket: api.socket().map(Into::into), http: api.tcp_addr(), grpc: None, env };
+            let reach =
+                Reach { socket: api.socket().map(Into::into), http: api.tcp_addr(), grpc: api.grpc_addr(), env };
             servers.spawn(keeper.run(reach, until(stopped.clone())));
-            locals.push(LocalAddress { socket: api.socket().map(Into::into), tcp: api.tcp_addr() });
+            locals.push(LocalAddress {
+                socket: api.socket().map(Into::into),
+                tcp: api.tcp_addr(),
+                grpc: api.grpc_addr(),
+            });
             servers.spawn(api.serve(until(stopped.clone())));
         }
         let starts_games =

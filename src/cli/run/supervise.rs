@@ -186,6 +186,7 @@ fn announce(running: &Running) {
             instance = instance.name().as_str(),
             socket = local.socket.as_ref().map(|path| tracing::field::display(path.display())),
             listen = local.tcp.map(tracing::field::display),
+            grpc = local.grpc.map(tracing::field::display),
             "the local API is open"
         );
     }

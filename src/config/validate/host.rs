@@ -1,5 +1,7 @@
 //! What the process needs on its host: listeners, state, logs.
 
+use std::net::SocketAddr;
+
 use super::{Checker, places, values};
 use crate::config::files::named;
 use crate::config::settings::{Admin, LocalApi, Log, LogFormat, State};
@@ -23,22 +25,16 @@ impl Checker<'_> {
                 format!("{} has {length} bytes; the path of a socket has at most {SOCKET_LIMIT}", named(path)),
             );
         }
-        let listen = self.check("local_api.listen", values::listen(&raw.listen));
-        if let Some(Some(address)) = listen
-            && !address.ip().to_canonical().is_loopback()
+        let listen = self.local_address("local_api.listen", &raw.listen);
+        let grpc_listen = self.local_address("local_api.grpc_listen", &raw.grpc_listen);
+        if let (Some(Some(one)), Some(Some(other))) = (listen, grpc_listen)
+            && one == other
+            && one.port() != 0
         {
-            if !raw.allow_remote {
-                self.refuse(
-                    "local_api.listen",
-                    "is not a loopback address: other hosts could steer this server; set local_api.allow_remote = true if they may"
-                        .to_owned(),
-                );
-            } else if raw.token_file.is_empty() {
-                self.warn(
-                    "local_api.listen",
-                    "lets other hosts steer this server without a token; set local_api.token_file",
-                );
-            }
+            self.refuse(
+                "local_api.grpc_listen",
+                "is the address of local_api.listen too; each needs its own port".to_owned(),
+            );
         }
         let path = values::path(&raw.token_file);
         let token = match path {
@@ -48,7 +44,8 @@ impl Checker<'_> {
                 .and_then(|token| self.header_safe("local_api.token_file", token, Some(path)))
                 .map(Some),
         };
-        if socket.is_none() && listen == Some(None) && self.raw.game.ready == "sdk" {
+        let deaf = socket.is_none() && listen == Some(None) && grpc_listen == Some(None);
+        if deaf && self.raw.game.ready == "sdk" {
             let why = if raw.socket.is_empty() {
                 "names no socket, and neither do RUNTIME_DIRECTORY and XDG_RUNTIME_DIR"
             } else {
@@ -56,15 +53,43 @@ impl Checker<'_> {
             };
             self.warn("local_api.socket", &format!("{why}: the game has no way to say that it is ready"));
         }
-        Some(LocalApi { socket, listen: listen?, allow_remote: raw.allow_remote, token: token? })
+        Some(LocalApi {
+            socket,
+            listen: listen?,
+            grpc_listen: grpc_listen?,
+            allow_remote: raw.allow_remote,
+            token: token?,
+        })
+    }
+
+    /// An address at which games are served: for this host only, unless more is allowed.
+    #[expect(clippy::option_option, reason = "outside: whether it is good; inside: whether it is there")]
+    fn local_address(&mut self, key: &str, text: &str) -> Option<Option<SocketAddr>> {
+        let listen = self.check(key, values::listen(text));
+        if let Some(Some(address)) = listen
+            && !address.ip().to_canonical().is_loopback()
+        {
+            if !self.raw.local_api.allow_remote {
+                self.refuse(
+                    key,
+                    "is not a loopback address: other hosts could steer this server; set local_api.allow_remote = true if they may"
+                        .to_owned(),
+                );
+            } else if self.raw.local_api.token_file.is_empty() {
+                self.warn(key, "lets other hosts steer this server without a token; set local_api.token_file");
+            }
+        }
+        listen
     }
 
     /// `admin.*`
     pub(super) fn admin(&mut self, local_api: Option<&LocalApi>) -> Option<Admin> {
         let listen = self.check("admin.listen", values::listen(&self.raw.admin.listen))?;
-        let same = local_api.is_some_and(|local| local.listen == listen);
-        if same && listen.is_some_and(|address| address.port() != 0) {
-            self.refuse("admin.listen", "is the address of local_api.listen too; each needs its own port".to_owned());
+        let others =
+            local_api.map(|local| [("local_api.listen", local.listen), ("local_api.grpc_listen", local.grpc_listen)]);
+        let same = others.into_iter().flatten().find(|(_, other)| *other == listen);
+        if let Some((other, _)) = same.filter(|_| listen.is_some_and(|address| address.port() != 0)) {
+            self.refuse("admin.listen", format!("is the address of {other} too; each needs its own port"));
             return None;
         }
         Some(Admin { listen })

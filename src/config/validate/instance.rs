@@ -8,6 +8,7 @@ use crate::config::raw;
 use crate::core::ids::{AllocationId, IdError, InstanceId, InstanceName, SessionId};
 use crate::core::instance::{CustomData, JoinParams, StartupParams};
 use crate::core::params::{Deliver, Params, Target};
+use crate::core::sdk;
 
 /// The name of the one instance, as long as there is only one.
 const ONLY: &str = "default";
@@ -53,6 +54,20 @@ impl Checker<'_> {
             self.refuse(&format!("{key}.{}", dotted(&[name])), reason.clone());
         }
         wrong.is_empty().then(|| data.clone())
+    }
+
+    fn publish_labels(&mut self) -> Option<Vec<String>> {
+        let keys = &self.raw.instance.publish_labels;
+        let wrong: Vec<&String> = keys.iter().filter(|key| !sdk::is_key(key)).collect();
+        for key in &wrong {
+            self.refuse(
+                "instance.publish_labels",
+                format!(
+                    "{key:?} is no key that a game can set: 1 to 59 letters, digits, '-', '_' and '.', and no prefix"
+                ),
+            );
+        }
+        wrong.is_empty().then(|| keys.clone())
     }
 
     #[expect(clippy::option_option, reason = "outside: whether it is good; inside: whether it is there")]
@@ -118,6 +133,7 @@ impl Checker<'_> {
             values::given(&instance.publish_players).map(|name| values::line(name, NAME_LIMIT)).transpose(),
         );
         let custom_data = self.custom_data("instance.custom_data", &instance.custom_data);
+        let publish_labels = self.publish_labels();
         let startup_params = self.startup_params();
         let readiness = self.readiness();
         let health = &raw.health;
@@ -152,6 +168,7 @@ impl Checker<'_> {
             },
             custom_data: custom_data?,
             publish_players: publish_players?,
+            publish_labels: publish_labels?,
             startup_params: startup_params?,
             matchmaking_profile_id: profile?,
             source_provider: provider?.map(str::to_owned),

@@ -8,6 +8,7 @@ use crate::core::ids::Ticket;
 use crate::core::instance::{CustomData, JoinParams};
 use crate::core::params::Readiness;
 use crate::core::phase::Phase;
+use crate::core::sdk;
 
 impl Game {
     /// How players reach the game: what it said, else what is configured.
@@ -20,9 +21,10 @@ impl Game {
         }
     }
 
-    /// The instance's custom_data: what is configured, and over it what the game said.
+    /// The instance's custom_data: what is configured, over it the labels that are published, and over these what the game said.
     pub(in crate::core) fn custom_data(common: &Common) -> CustomData {
         let mut data = common.params.custom_data.clone();
+        data.extend(sdk::published(common));
         data.extend(common.durable.said.custom_data.clone().unwrap_or_default());
         data
     }
@@ -56,18 +58,26 @@ impl Game {
         next.private_conn_str = said.private_conn_str.or(next.private_conn_str);
         next.version = said.version.or(next.version);
         next.custom_data = said.custom_data.or(next.custom_data);
-        if next.ready && !Self::join_params(common, &next).is_reachable() {
-            return Err(Denied::Field {
-                field: "public_conn_str",
-                reason: "no player could connect: give public_conn_str or private_conn_str here, or set \
-                         instance.public_conn_str in the configuration"
-                    .to_owned(),
-            });
+        if next.ready {
+            Self::check_reachable(common, &next)?;
         }
         if next == common.durable.said {
             return Ok(None);
         }
         Ok(Some(common.remember(vec![Record::Said(next)])))
+    }
+
+    /// Nobody becomes ready whom no player could reach.
+    pub(in crate::core) fn check_reachable(common: &Common, said: &SaidState) -> Result<(), Denied> {
+        if Self::join_params(common, said).is_reachable() {
+            return Ok(());
+        }
+        Err(Denied::Field {
+            field: "public_conn_str",
+            reason: "no player could connect: give public_conn_str or private_conn_str here, or set \
+                     instance.public_conn_str in the configuration"
+                .to_owned(),
+        })
     }
 
     /// A probe or its log tells that it is ready. Remembered as if it had said so: a restarted agent asks nobody again.

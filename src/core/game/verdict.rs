@@ -126,9 +126,14 @@ impl Fusion {
         self.known = known;
     }
 
+    /// A sign of life, without a word on how it is.
+    pub(super) fn beats(&mut self, now: Instant) {
+        self.heartbeat = Some(now);
+    }
+
     /// The game says how it is; also a sign of life.
     pub(super) fn says(&mut self, health: Health, reason: Arc<str>, now: Instant) {
-        self.heartbeat = Some(now);
+        self.beats(now);
         self.said = Some((health, reason));
     }
 
@@ -270,6 +275,8 @@ impl Fusion {
     fn best_known(&self) -> Verdict {
         let (words, cause) = if self.is_probed() && self.witnesses.iter().any(|witness| witness.good > 0) {
             ("its probes find the game healthy", Cause::Probe)
+        } else if self.heartbeat.is_some() {
+            ("the game sends heartbeats", Cause::Said)
         } else {
             match self.known {
                 Known::Running => ("the game's process runs", Cause::Process),

@@ -50,6 +50,7 @@ pub(in crate::core) fn params() -> Params {
         join_params: JoinParams { public_conn_str: "1.2.3.4:7777".to_owned(), ..JoinParams::default() },
         custom_data: [("mode".to_owned(), "test".to_owned())].into(),
         publish_players: None,
+        publish_labels: Vec::new(),
         startup_params: None,
         matchmaking_profile_id: None,
         source_provider: None,

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
 
 use super::refusal::Refusal;
 use crate::config::secret::Secret;
@@ -64,6 +64,12 @@ fn check_browser(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// Whether the request means us: a name that an attacker's DNS points at loopback does not.
 fn names_us<B>(request: &Request<B>, bound: IpAddr) -> bool {
+    if request.version() == Version::HTTP_2 {
+        // There `:authority` stands for Host, which may be there too (RFC 9113, 8.3.1).
+        let mut hosts = request.headers().get_all(header::HOST).iter();
+        return request.uri().authority().is_some_and(|target| is_us(target, bound))
+            && hosts.all(|host| Authority::try_from(host.as_bytes()).is_ok_and(|host| is_us(&host, bound)));
+    }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     let Ok(host) = Authority::try_from(host.as_bytes()) else { return false };

@@ -41,7 +41,7 @@ impl<T: Shape> FromRequest<Arc<Api>> for Strict<T> {
 }
 
 /// Reads the whole body.
-async fn read(request: Request, limit: Duration) -> Result<Bytes, Refusal> {
+pub(crate) async fn read(request: Request, limit: Duration) -> Result<Bytes, Refusal> {
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)

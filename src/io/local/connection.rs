@@ -121,6 +121,8 @@ pub(super) struct Watched {
     socket: Socket,
     meter: Arc<Meter>,
     limits: Limits,
+    /// Whether bytes outside of a request begin a head; in HTTP/2 they may be anything.
+    heads: bool,
     /// A head that has begun: how many requests there were before it, and when it must be complete.
     head: Option<(u64, Instant)>,
     head_timer: Option<Timer>,
@@ -129,7 +131,13 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(socket: Socket, meter: Arc<Meter>, limits: Limits) -> Self {
-        Self { socket, meter, limits, head: None, head_timer: None, stall_timer: None }
+        Self { socket, meter, limits, heads: true, head: None, head_timer: None, stall_timer: None }
+    }
+
+    /// For HTTP/2, where a head has no place of its own in the stream of bytes.
+    pub(super) fn without_heads(mut self) -> Self {
+        self.heads = false;
+        self
     }
 
     fn begun(&self) -> u64 {
@@ -140,7 +148,7 @@ impl Watched {
     fn note_read(&mut self) {
         self.meter.touch();
         let begun = self.begun();
-        if !self.meter.is_busy() && self.head.is_none_or(|(before, _)| before != begun) {
+        if self.heads && !self.meter.is_busy() && self.head.is_none_or(|(before, _)| before != begun) {
             self.head = Some((begun, clock::now() + self.limits.head));
             self.head_timer = None;
         }

@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::desk::NotGranted;
 use crate::core::event::Denied;
 use crate::ports::AskError;
 
@@ -56,9 +57,13 @@ impl Refusal {
     }
 
     /// The status that it is answered with.
-    #[cfg(test)]
-    pub(super) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// What to do, in words.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 }
 
@@ -83,6 +88,16 @@ impl From<AskError> for Refusal {
                 Self::unavailable("busy", message).with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
             }
             AskError::Ended => Self::unavailable("ended", message),
+        }
+    }
+}
+
+impl From<NotGranted> for Refusal {
+    fn from(error: NotGranted) -> Self {
+        match error {
+            NotGranted::Denied(denied) => denied.into(),
+            NotGranted::Unasked(error) => error.into(),
+            NotGranted::TooSlow { .. } => Self::unavailable("too_slow", error.to_string()),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -10,39 +9,39 @@ use axum::http::request::Parts;
 use axum::routing::{delete, get, patch, post};
 use tokio::sync::watch;
 
-use super::refusal::{Refusal, not_found, wrong_method};
+use super::desk::Desk;
+use super::refusal::{Refusal, wrong_method};
 use super::server::Limits;
 use super::{calls, duties, notifications, stream};
 use crate::clock;
 use crate::core::event::{Granted, Request};
 use crate::core::ids::InstanceId;
 use crate::core::instance::Notification;
-use crate::ports::{AskError, InstanceHandle};
+use crate::io::agones::{Engine, rest};
+use crate::ports::InstanceHandle;
 use crate::telemetry::metrics::InstanceMeter;
 
 /// What every call has at hand.
 #[derive(Debug)]
 pub(super) struct Api {
-    handle: InstanceHandle,
+    desk: Arc<Desk>,
     closing: watch::Receiver<bool>,
     limits: Limits,
-    /// Whether the core knows that somebody is there.
-    seen: AtomicBool,
     meter: Option<Arc<InstanceMeter>>,
 }
 
 impl Api {
     pub(super) fn new(
-        handle: InstanceHandle,
+        desk: Arc<Desk>,
         closing: watch::Receiver<bool>,
         limits: Limits,
         meter: Option<Arc<InstanceMeter>>,
     ) -> Self {
-        Self { handle, closing, limits, seen: AtomicBool::new(false), meter }
+        Self { desk, closing, limits, meter }
     }
 
     pub(super) fn handle(&self) -> &InstanceHandle {
-        &self.handle
+        self.desk.handle()
     }
 
     /// Becomes true when the server is told to end: whoever waits stops waiting.
@@ -61,34 +60,7 @@ impl Api {
 
     /// Asks the core, for at most [`Limits::verdict`].
     pub(super) async fn ask(&self, request: Request) -> Result<Granted, Refusal> {
-        // When the caller hangs up, this is dropped and the core carries on: it answers to nobody.
-        tokio::select! {
-            biased;
-            asked = self.handle.ask(request) => Ok(asked??),
-            () = clock::sleep(self.limits.verdict) => Err(Refusal::unavailable(
-                "too_slow",
-                format!(
-                    "no verdict within {} s; it may still be carried out, and asking again does no harm (for a fubar or a duty: with the same key)",
-                    self.limits.verdict.as_secs_f64(),
-                ),
-            )),
-        }
-    }
-
-    /// Tells the core once that a game is there.
-    async fn meet(&self) {
-        if self.seen.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        tokio::select! {
-            biased;
-            asked = self.handle.ask(Request::ClientSeen) => match asked {
-                // The next call tries again.
-                Err(AskError::Busy | AskError::Ended) => self.seen.store(false, Ordering::Release),
-                Ok(_) => {}
-            },
-            () = clock::sleep(self.limits.verdict) => {}
-        }
+        Ok(self.desk.ask(request).await?)
     }
 }
 
@@ -100,7 +72,7 @@ impl FromRequestParts<Arc<Api>> for Game {
     type Rejection = Infallible;
 
     async fn from_request_parts(_parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Infallible> {
-        api.meet().await;
+        api.desk.meet().await;
         Ok(Self)
     }
 }
@@ -119,9 +91,9 @@ pub(super) fn given<'a>(
     }
 }
 
-/// All calls of one instance.
-pub(super) fn router(api: Arc<Api>) -> Router {
-    Router::new()
+/// All calls of one instance: ours below /v1, and those of Agones.
+pub(super) fn router(api: Arc<Api>, engine: Arc<Engine>) -> Router {
+    let ours = Router::new()
         .route("/v1/status", get(calls::status))
         .route("/v1/session", get(calls::session).patch(duties::session))
         .route("/v1/ready", post(calls::ready))
@@ -138,7 +110,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/v1/notifications/ack", post(notifications::ack))
         .route("/v1/notifications/set_aside", get(notifications::set_aside))
         .route("/v1/notifications/stream", get(stream::open))
-        .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(api)
+        .with_state(api);
+    ours.merge(rest::router(engine)).fallback(rest::not_found)
 }

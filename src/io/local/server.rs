@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,10 @@ use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use super::access::Access;
 use super::connection::{Counted, Meter, Socket, Watched};
+use super::grpc;
 use super::socket::SocketFile;
 use crate::clock;
+use crate::io::agones::Engine;
 use crate::telemetry::metrics::InstanceMeter;
 
 /// How large a request's head may be, and how much of an answer is prepared ahead of a slow reader, in bytes.
@@ -87,13 +89,23 @@ pub(crate) struct Door {
 #[derive(Debug, Clone)]
 struct Guard {
     access: Arc<Access>,
+    speaks: Speaks,
     meter: Option<Arc<InstanceMeter>>,
 }
 
 impl Guard {
     fn new(access: Access) -> Self {
-        Self { access: Arc::new(access), meter: None }
+        Self { access: Arc::new(access), speaks: Speaks::Http, meter: None }
     }
+}
+
+/// What is spoken behind a door.
+#[derive(Debug, Clone)]
+enum Speaks {
+    /// HTTP/1.1, to the router.
+    Http,
+    /// HTTP/2 and gRPC, to the Agones SDK.
+    Grpc(Arc<Engine>),
 }
 
 #[derive(Debug)]
@@ -109,6 +121,12 @@ impl Door {
 
     pub(crate) fn tcp(listener: TcpListener, access: Access) -> Self {
         Self { file: None, listener: Listener::Tcp(listener), guard: Guard::new(access) }
+    }
+
+    pub(super) fn grpc(listener: TcpListener, access: Access, engine: Arc<Engine>) -> Self {
+        let mut door = Self::tcp(listener, access);
+        door.guard.speaks = Speaks::Grpc(engine);
+        door
     }
 
     /// Lets every request that comes in here be counted, refused ones too.
@@ -150,7 +168,16 @@ pub(crate) async fn serve(
                 Ok((socket, guard)) => {
                     pause = None;
                     connections.make_room(limits.connections);
-                    connections.take(socket, guard, router.clone(), closing.subscribe(), limits);
+                    let (router, closing) = (router.clone(), closing.subscribe());
+                    connections.take(|meter| async move {
+                        match &guard.speaks {
+                            Speaks::Http => connection(socket, meter, guard, router, closing, limits).await,
+                            Speaks::Grpc(engine) => {
+                                let (access, engine) = (Arc::clone(&guard.access), Arc::clone(engine));
+                                grpc::connection(socket, meter, access, engine, closing, limits).await;
+                            }
+                        }
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection to the local API could not be accepted; trying again");
@@ -206,9 +233,9 @@ struct Connections {
 }
 
 impl Connections {
-    fn take(&mut self, socket: Socket, guard: Guard, router: Router, closing: watch::Receiver<bool>, limits: Limits) {
+    fn take<F: Future<Output = ()> + Send + 'static>(&mut self, serve: impl FnOnce(Arc<Meter>) -> F) {
         let meter = Meter::new();
-        let task = self.tasks.spawn(connection(socket, Arc::clone(&meter), guard, router, closing, limits));
+        let task = self.tasks.spawn(serve(Arc::clone(&meter)));
         self.open.insert(task.id(), (meter, task));
     }
 
@@ -255,6 +282,28 @@ impl Connections {
     }
 }
 
+/// What is done on a connection once it has left HTTP.
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Where it waits for that.
+type Slot = Arc<Mutex<Option<Work>>>;
+
+/// In the extensions of a 101: what comes after it, on the same connection and in the same task, so that the limits and the
+/// end of the server hold for it too.
+#[derive(Clone)]
+pub(crate) struct Afterwards(Slot);
+
+impl Afterwards {
+    /// This is what comes after it. It ends by itself when the server closes.
+    pub(crate) fn new(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Some(Box::pin(work)))))
+    }
+}
+
+fn lock(slot: &Slot) -> MutexGuard<'_, Option<Work>> {
+    // Only ever replaced as a whole.
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Serves one connection to its end.
 async fn connection(
     socket: Socket,
@@ -266,15 +315,17 @@ async fn connection(
 ) {
     let watched = Watched::new(socket, Arc::clone(&meter), limits);
     let router = TowerToHyperService::new(router);
+    let afterwards = Slot::default();
+    let after = Arc::clone(&afterwards);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let busy = meter.begin();
+        let (busy, after, meter) = (meter.begin(), Arc::clone(&after), Arc::clone(&meter));
         let pending = guard.meter.as_ref().map(|meter| meter.request(request.uri().path()));
         let answer = match guard.access.check(&request) {
             Ok(()) => Ok(router.call(request)),
             Err(refusal) => Err(refusal),
         };
         async move {
-            let response = match answer {
+            let mut response = match answer {
                 Ok(answer) => {
                     let Ok(response) = answer.await;
                     response
@@ -283,6 +334,17 @@ async fn connection(
             };
             if let Some(pending) = pending {
                 pending.answered(response.status().as_u16());
+            }
+            if let Some(Afterwards(work)) = response.extensions_mut().remove::<Afterwards>() {
+                // In use from here on without a gap, so that nothing on it is taken for the head of a request.
+                let busy = meter.begin();
+                let work = lock(&work).take();
+                *lock(&after) = work.map(|work| -> Work {
+                    Box::pin(async move {
+                        work.await;
+                        drop(busy);
+                    })
+                });
             }
             Ok::<_, Infallible>(response.map(|body: Body| Counted::new(body, busy)))
         }
@@ -293,12 +355,19 @@ async fn connection(
         .header_read_timeout(limits.idle)
         .max_buf_size(BUFFER)
         .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(watched), service);
+        .serve_connection(TokioIo::new(watched), service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
         biased;
         // How it ended is the peer's business: garbage, a cut, too slow.
-        _ = connection.as_mut() => return,
+        _ = connection.as_mut() => {
+            let work = lock(&afterwards).take();
+            if let Some(work) = work {
+                work.await;
+            }
+            return;
+        }
         () = closed(&mut closing) => {}
     }
     connection.as_mut().graceful_shutdown();

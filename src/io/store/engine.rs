@@ -13,8 +13,8 @@
 //!    is the rewriting. Should the process die before the disk is well, then whether the frame comes back depends on what
 //!    the disk did with it, and no order of operations could change that: a disk that takes nothing takes no retraction
 //!    either. [`StoreStatus::in_doubt`] shows it.
-//! 3. **The mirror is what a restart should find**: all answered batches, and of refused ones everything but reports
-//!    ([`is_refusable`]): those records tell of things that have happened anyway. A snapshot of the mirror is right at any
+//! 3. **The mirror is what a restart should find**: all answered batches, and of refused ones everything but reports and
+//!    what the Agones SDK said ([`is_refusable`]): those records tell of things that have happened anyway. A snapshot of the mirror is right at any
 //!    moment, so a rewriting may be killed anywhere.
 
 mod rewrite;
@@ -48,7 +48,22 @@ const PATIENCE: u32 = 10;
 /// Whether a record of a refused batch is forgotten: what the caller was told did not happen. All others tell of what
 /// has happened, and are kept for the next snapshot.
 pub(super) fn is_refusable(record: &Record) -> bool {
-    matches!(record, Record::Accepted(_))
+    match record {
+        Record::Accepted(_) => true,
+        Record::Sdk(change) => change.is_refusable(),
+        Record::Identity { .. }
+        | Record::Attached
+        | Record::Said(_)
+        | Record::Cadence { .. }
+        | Record::Page { .. }
+        | Record::Acked { .. }
+        | Record::SetAside { .. }
+        | Record::Sent { .. }
+        | Record::Dead { .. }
+        | Record::Failures { .. }
+        | Record::Closed
+        | Record::Superseded => false,
+    }
 }
 
 /// Whether a record makes the state smaller, or ends it: such ones may use the reserve.
@@ -63,6 +78,7 @@ fn shrinks(record: &Record) -> bool {
         Record::Identity { .. }
         | Record::Attached
         | Record::Said(_)
+        | Record::Sdk(_)
         | Record::Cadence { .. }
         | Record::Page { .. }
         | Record::Failures { .. }

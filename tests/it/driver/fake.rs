@@ -249,6 +249,7 @@ pub(crate) fn instance(name: &str) -> (Params, Birth) {
         join_params: JoinParams { public_conn_str: "192.0.2.1:7777".to_owned(), ..JoinParams::default() },
         custom_data: [].into(),
         publish_players: None,
+        publish_labels: Vec::new(),
         startup_params: None,
         matchmaking_profile_id: None,
         source_provider: None,

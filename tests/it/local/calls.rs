@@ -205,7 +205,6 @@ fn bad() -> Vec<Bad> {
         ("GET", "/v1/notifications?limit=1001", String::new(), 422, "invalid_field", "limit"),
         ("GET", "/v1/notifications?wiat=1", String::new(), 422, "invalid_field", "wiat"),
         ("GET", "/v1/notifications/stream?wait=1", String::new(), 422, "invalid_field", "wait"),
-        ("GET", "/", String::new(), 404, "not_found", "/"),
         ("GET", "/v1/nothing", String::new(), 404, "not_found", "/v1/nothing"),
         ("POST", "/v1/ready/", String::new(), 404, "not_found", "/v1/ready/"),
     ]

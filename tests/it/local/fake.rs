@@ -10,8 +10,9 @@ use rallyhere_agent::config::secret::{Secret, SecretOrigin};
 use rallyhere_agent::config::settings;
 use rallyhere_agent::core::event::{Granted, Request, Verdict};
 use rallyhere_agent::core::ids::{Etag, InstanceId, InstanceName, NotificationId, ReportId, SessionId};
-use rallyhere_agent::core::instance::{Health, JoinStatus, Notification, Session};
+use rallyhere_agent::core::instance::{Health, JoinParams, JoinStatus, Notification, Session};
 use rallyhere_agent::core::phase::Phase;
+use rallyhere_agent::core::sdk::{SdkView, Told};
 use rallyhere_agent::core::snapshot::{
     GameView, HandOffView, HealthView, InstanceView, NotificationsView, PollState, SessionView, Snapshot, StoreView,
 };
@@ -48,6 +49,7 @@ pub(crate) fn snapshot() -> Snapshot {
             cursor: None,
             hand_off: HandOffView::default(),
         },
+        sdk: Arc::new(sdk()),
         outbox: rallyhere_agent::core::snapshot::OutboxView::default(),
         store: StoreView::default(),
         session: Some(SessionView {
@@ -69,6 +71,21 @@ pub(crate) fn snapshot() -> Snapshot {
         drain: None,
         outcome: None,
         counters: rallyhere_agent::core::snapshot::Counters::default(),
+    }
+}
+
+/// What a game that serves is told.
+pub(crate) fn sdk() -> SdkView {
+    SdkView {
+        version: 7,
+        state: Told::Ready,
+        session_id: Some(SessionId::parse("s-1").unwrap()),
+        instance_id: Some(InstanceId::parse("i-1").unwrap()),
+        created: "2026-11-22T10:00:00Z".parse().unwrap(),
+        join_params: JoinParams { public_conn_str: "unreal://203.0.113.7:7777".to_owned(), ..JoinParams::default() },
+        heartbeat_timeout: Duration::from_secs(15),
+        startup_grace: Duration::from_secs(60),
+        ..SdkView::default()
     }
 }
 
@@ -173,7 +190,15 @@ fn usual(request: &Request, snapshots: &watch::Sender<Arc<Snapshot>>) -> Granted
             Granted::Acknowledged(count)
         }
         Request::Drain { .. } | Request::Shutdown { .. } => Granted::Draining,
-        Request::Ready(_) | Request::Health { .. } | Request::Instance(_) | Request::ClientSeen => Granted::Done,
+        Request::Ready(_)
+        | Request::Health { .. }
+        | Request::Heartbeat
+        | Request::Allocate
+        | Request::Reserve { .. }
+        | Request::Label { .. }
+        | Request::Annotation { .. }
+        | Request::Instance(_)
+        | Request::ClientSeen => Granted::Done,
     }
 }
 
@@ -181,6 +206,7 @@ fn usual(request: &Request, snapshots: &watch::Sender<Arc<Snapshot>>) -> Granted
 pub(crate) struct Served {
     pub(crate) fake: Fake,
     pub(crate) addr: SocketAddr,
+    pub(crate) grpc: SocketAddr,
     pub(crate) socket: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     server: JoinSet<()>,
@@ -198,15 +224,17 @@ impl Served {
         let settings = settings::LocalApi {
             socket: Some(socket.clone()),
             listen: Some("127.0.0.1:0".parse().unwrap()),
+            grpc_listen: Some("127.0.0.1:0".parse().unwrap()),
             allow_remote: false,
             token: token.map(|token| Secret::new(token.to_owned(), SecretOrigin::Value)),
         };
         let api = LocalApi::bind(&settings, fake.handle.clone()).unwrap().with_limits(limits);
         let addr = api.tcp_addr().unwrap();
+        let grpc = api.grpc_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let mut server = JoinSet::new();
         server.spawn(api.serve(async move { drop(stopped.await) }));
-        Self { fake, addr, socket, stop: Some(stop), server, _dir: dir }
+        Self { fake, addr, grpc, socket, stop: Some(stop), server, _dir: dir }
     }
 
     pub(crate) fn doors(&self) -> [Via; 2] {

@@ -110,6 +110,14 @@ impl Connection {
         }
     }
 
+    /// Reads so many bytes.
+    pub(crate) async fn bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.read.len() < count {
+            assert!(self.more().await, "ended before {count} bytes: {:?}", self.read);
+        }
+        self.read.drain(..count).collect()
+    }
+
     /// Reads the whole answer, by its length.
     pub(crate) async fn answer(&mut self) -> Answer {
         let head = self.until("\r\n\r\n").await;

@@ -9,9 +9,9 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Instant;
 
 /// Fields that are left out: from the first word up to the second. Counters never decide anything; `owners` repeats what the
-/// regions hold; `wall`, `phase_since`, `born` and `last_answer` are shown, or belong to limits that the checks do not reach; a
+/// regions hold; `wall`, `phase_since`, `born` and `last_answer`, and what the SDK tells, are shown, or belong to limits that the checks do not reach; a
 /// `policy` is a constant.
-const LEFT_OUT: [(&str, &str); 9] = [
+const LEFT_OUT: [(&str, &str); 10] = [
     ("params", "now"),
     ("wall", "rng"),
     ("phase_since", "auth"),
@@ -21,6 +21,7 @@ const LEFT_OUT: [(&str, &str); 9] = [
     ("policy", "ceiling"),
     ("last_answer", "refused"),
     ("last_failure", "game"),
+    ("since_wall", "drain"),
 ];
 /// Words whose next number only counts.
 const COUNTS: [&str; 5] = ["attempts", "faults", "inbox_version", "quiet", "Counter"];
