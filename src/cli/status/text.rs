@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use crate::cli::clean;
-use crate::io::local::status::Status;
+use crate::io::local::status::{Game, Players, Status};
 
 /// How long finding and taking the session may last before it is worth a line, in seconds.
 const SLOW_START: i64 = 60;
@@ -166,6 +166,7 @@ fn rows(status: &Status, now: Timestamp) -> Vec<(&'static str, String)> {
     let ways = [given(&instance.public_conn_str, "public"), given(&instance.private_conn_str, "private")];
     rows.push(("connect", joined(ways, "no connection string yet")));
     rows.push(("login", format!("{}, {} so far", clean(&status.auth.state), status.auth.attempts)));
+    rows.extend(game(&status.game));
     let notifications = &status.notifications;
     rows.push(("notifications", format!("{}, {} for the game", clean(&notifications.state), notifications.inbox)));
     rows.push(("outbox", format!("{} waiting, {} dead", status.outbox.waiting, status.outbox.dead)));
@@ -176,6 +177,32 @@ fn rows(status: &Status, now: Timestamp) -> Vec<(&'static str, String)> {
     rows.push(("state", format!("{}{faults}", clean(&status.store.state))));
     rows.extend(status.store.findings.iter().map(|finding| ("", clean(finding))));
     rows.push(("agent", clean(&status.version)));
+    rows
+}
+
+/// The game's process, its players, and each probe; nothing where nothing is known.
+fn game(game: &Game) -> Vec<(&'static str, String)> {
+    let mib = |bytes: u64| format!("{} MiB", bytes / (1 << 20));
+    let players = |players: &Players| match players.capacity {
+        0 => format!("{} players", players.count),
+        capacity => format!("{} of {capacity} players", players.count),
+    };
+    let parts = [
+        game.pid.map(|pid| format!("pid {pid}")),
+        game.ended.as_deref().map(clean),
+        game.players.as_ref().map(players),
+        game.memory_bytes.map(mib),
+        game.cores.map(|cores| format!("{cores:.2} cores")),
+    ];
+    let line = joined(parts, "");
+    let mut rows = Vec::new();
+    if !line.is_empty() {
+        rows.push(("game", line));
+    }
+    rows.extend(game.probes.iter().map(|probe| {
+        let health = probe.health.as_deref().map_or_else(|| "not run yet".to_owned(), clean);
+        ("probe", format!("{}: {health} ({})", clean(&probe.name), clean(&probe.reason)))
+    }));
     rows
 }
 

@@ -39,6 +39,8 @@ pub struct Status {
     pub instance: Instance,
     /// The login.
     pub auth: Auth,
+    /// The game's process and probes.
+    pub game: Game,
     /// Notifications.
     pub notifications: Notifications,
     /// Reports and events.
@@ -125,6 +127,60 @@ pub struct Auth {
     pub retry_at: Option<Timestamp>,
     /// Logins that were tried.
     pub attempts: u64,
+}
+
+/// `game`; what is not known is absent.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Game {
+    /// Its process id, while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// How it ended, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// What a game that speaks Agones is told: Starting, Scheduled, RequestReady, Ready, Reserved, Allocated, Unhealthy, Shutdown
+    pub sdk_state: Word,
+    /// How many players there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub players: Option<Players>,
+    /// Resident memory, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// The bound of its cgroup, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<u64>,
+    /// Processor time since its start, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+    /// Cores used lately.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cores: Option<f64>,
+    /// The probes, in the order of the configuration.
+    pub probes: Vec<Probe>,
+}
+
+/// `game.players`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Players {
+    /// Connected now.
+    pub count: u32,
+    /// How many may be; 0 where nobody says.
+    pub capacity: u32,
+}
+
+/// One of `game.probes`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Probe {
+    /// Kind and target.
+    pub name: String,
+    /// What it found last; absent before its first run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Word>,
+    /// In words.
+    pub reason: String,
 }
 
 /// `notifications`
@@ -245,6 +301,7 @@ impl Status {
                 retry_at: snapshot.auth.retry_at.map(wall_of),
                 attempts: snapshot.auth.attempts,
             },
+            game: Game::of(snapshot),
             notifications: Notifications {
                 state: Cow::Borrowed(snapshot.notifications.state.as_str()),
                 inbox: snapshot.notifications.inbox.len(),
@@ -277,6 +334,28 @@ impl Status {
                 })
             }),
             counters: Counters::of(&snapshot.counters),
+        }
+    }
+}
+
+impl Game {
+    fn of(snapshot: &Snapshot) -> Self {
+        let view = &snapshot.game;
+        let probe = |probe: &snapshot::ProbeView| Probe {
+            name: probe.name.clone(),
+            health: probe.health.map(|health| Cow::Borrowed(health.as_str())),
+            reason: probe.reason.to_string(),
+        };
+        Self {
+            pid: view.pid,
+            ended: view.ended.as_deref().map(str::to_owned),
+            sdk_state: Cow::Borrowed(snapshot.sdk.state.as_str()),
+            players: view.players.map(|players| Players { count: players.count, capacity: players.capacity }),
+            memory_bytes: view.figures.memory,
+            memory_limit_bytes: view.figures.memory_limit,
+            cpu_seconds: view.figures.cpu.map(|cpu| cpu.as_secs_f64()),
+            cores: view.figures.cores,
+            probes: view.probes.iter().map(probe).collect(),
         }
     }
 }
