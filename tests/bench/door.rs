@@ -50,6 +50,14 @@ impl Door {
         serde_json::from_slice(&body).unwrap()
     }
 
+    /// Watches the game server; ends when the first document is there.
+    pub(crate) async fn watch(&mut self) {
+        self.send("GET", "/watch/gameserver", "").await;
+        while find(&self.read, b"}}}").is_none() {
+            self.more().await;
+        }
+    }
+
     async fn more(&mut self) {
         let read = within("an answer", self.stream.read_buf(&mut self.read)).await.unwrap();
         assert!(read > 0, "the agent closed the connection");

@@ -24,6 +24,7 @@ mod machine;
 mod outbox;
 mod proc;
 mod program;
+mod sdk;
 mod start;
 mod stats;
 mod table;
@@ -37,7 +38,7 @@ use program::{Place, Programs};
 use table::Table;
 
 /// What can be asked for by name.
-const GROUPS: [&str; 6] = ["size", "start", "idle", "handoff", "calls", "outbox"];
+const GROUPS: [&str; 7] = ["size", "start", "idle", "handoff", "calls", "sdk", "outbox"];
 
 /// What every group is given.
 struct Bench {
@@ -119,6 +120,7 @@ async fn measure(bench: &Bench, groups: &[String]) -> Table {
             "idle" => footprint::measure(bench, &mut table).await,
             "handoff" => handoff::measure(bench, &mut table).await,
             "calls" => calls::measure(bench, &mut table).await,
+            "sdk" => sdk::measure(bench, &mut table).await,
             _ => {
                 outbox::throughput(bench, &mut table).await;
                 outbox::full(bench, &mut table).await;

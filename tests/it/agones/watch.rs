@@ -121,6 +121,8 @@ async fn what_a_game_cannot_see_is_no_change() {
     assert_eq!(lines.state().await, "Ready");
     // The session's document has changed, and nothing in it that a game is told.
     served.fake.show(|snapshot| Arc::make_mut(&mut snapshot.sdk).version += 1);
+    let shown = served.tcp().get("/gameserver").await.json();
+    assert_eq!(shown["object_meta"]["resource_version"], "7", "it is the same document");
     served.fake.show(|snapshot| snapshot.counters.health_sent += 1);
     tell(&served.fake, Told::Allocated);
     assert_eq!(lines.state().await, "Allocated");

@@ -57,6 +57,10 @@ impl Talk {
         for _ in 0..3 {
             let why = self.report().await.unwrap_err();
             assert!(why.contains(reason), "{why}");
+            // The SDK of Agones says it in its own way, and means it too.
+            let (status, answer) = self.agent.call("PUT", "/metadata/label", Some(json!({"key": "k"}))).await;
+            assert_eq!((status, &answer["code"]), (503, &json!(14)), "{answer}");
+            assert_eq!(self.agent.get("/gameserver").await["object_meta"]["labels"], json!({}));
             stage.until_beats(1).await;
         }
         let status = self.agent.status().await;

@@ -4,8 +4,9 @@ use super::super::engine::Engine;
 use super::crash::{all, run, small};
 use super::fake::{FakeDisk, Op, Plan};
 use super::script::{Fate, History, Step, accepted, batch, name, page, said};
-use crate::core::durable::Record;
+use crate::core::durable::{Durable, Record};
 use crate::core::event::StoreFault;
+use crate::core::sdk::SdkChange;
 
 /// Reports, pages, acknowledgements, deliveries; long enough to compact on the way.
 fn script() -> Vec<Step> {
@@ -154,6 +155,24 @@ fn nothing_is_lost_of_a_directory_that_comes_late() {
         assert_eq!(durable.cadence_millis, Some(5));
         assert_eq!(mirror[&name(1)].outbox.len(), 1);
     }
+}
+
+#[test]
+fn what_a_game_was_told_did_not_happen_does_not_come_back() {
+    let disk = FakeDisk::new(0);
+    disk.world().absent = true;
+    let mut engine = Engine::open(disk.clone(), &small(), all()).unwrap();
+    let label = |value: &str| Record::Sdk(SdkChange::Label { key: "k".to_owned(), value: value.to_owned() });
+    for record in [Record::Sdk(SdkChange::Allocated), label("refused"), Record::Sdk(SdkChange::Freed)] {
+        assert_eq!(engine.commit(&[batch(0, vec![record])]), [Err(StoreFault::Failed)]);
+    }
+    disk.world().absent = false;
+    engine.tick();
+    assert_eq!(engine.mirror().get(&name(0)).cloned().unwrap_or_default(), Durable::default());
+    assert_eq!(engine.commit(&[batch(0, vec![label("taken")])]), [Ok(())]);
+    let mirror = Engine::open(disk.unplugged(), &small(), all()).unwrap().mirror().clone();
+    assert_eq!(mirror[&name(0)].sdk.labels["k"], "taken");
+    assert!(!mirror[&name(0)].said.ready);
 }
 
 #[test]
