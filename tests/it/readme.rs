@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use rallyhere_agent::core::game::Fault;
 use rallyhere_agent::exit::Exit;
 
 const README: &str = include_str!("../../README.md");
@@ -58,6 +59,13 @@ fn it_has_every_key_with_its_default() {
 #[test]
 fn it_draws_the_state_machine_that_runs() {
     assert!(README.contains(PHASES.trim_end()));
+}
+
+#[test]
+fn it_explains_every_word_of_an_automatic_report() {
+    for fault in Fault::ALL {
+        assert!(README.contains(&format!("\n| `{}` | ", fault.as_str())), "{fault:?}");
+    }
 }
 
 #[test]
