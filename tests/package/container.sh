@@ -95,6 +95,13 @@ mkdir "$root/etc/rallyhere-agent/secret"
 mount --bind "$work/secret" "$root/etc/rallyhere-agent/secret"
 mount --bind "$work/socket" "$root/run/rallyhere-agent"
 mount --bind "$work/state" "$root/var/lib"
+# The devices that every runtime gives.
+mkdir -p "$root/dev"
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+for device in null zero full random urandom; do
+    touch "$root/dev/\$device"
+    mount --bind "/dev/\$device" "$root/dev/\$device"
+done
 mount -o remount,bind,ro "$root"
 if touch "$root/here" 2>/dev/null; then echo "the root is not read-only" >&2; exit 1; fi
 export RUNTIME_DIRECTORY=/run/rallyhere-agent STATE_DIRECTORY=/var/lib/rallyhere-agent
