@@ -104,6 +104,11 @@ impl Terminal<'_> {
     }
 }
 
+/// All that may be said, for what is made from it at package time: the manual and the completions.
+pub fn command() -> clap::Command {
+    <Line as clap::CommandFactory>::command()
+}
+
 /// Does what the arguments say, with the process's own standard output and error.
 pub fn main(args: impl IntoIterator<Item = OsString>, surroundings: &Surroundings) -> Exit {
     // Not locked: the daemon's log lines go the same way, from other threads.

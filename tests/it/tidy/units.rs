@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rallyhere_agent::io::local::Limits;
+
 use super::root;
 
 fn unit(name: &str) -> String {
@@ -44,6 +46,26 @@ fn the_unit_keeps_what_the_agent_relies_on() {
         "RuntimeDirectoryMode=0750",
     ] {
         assert!(lines.contains(&line), "{line}");
+    }
+}
+
+#[test]
+fn the_unit_has_files_for_a_thousand_instances() {
+    let unit = unit("rallyhere-agent.service");
+    let limit = unit.lines().find_map(|line| line.strip_prefix("LimitNOFILE=")).unwrap();
+    let each = Limits::default().connections + 10;
+    assert!(limit.parse::<usize>().unwrap() >= 1000 * each, "{limit} for a thousand times {each}");
+}
+
+#[test]
+fn the_drop_in_for_a_game_changes_only_what_the_unit_says() {
+    let (unit, drop_in) = (unit("rallyhere-agent.service"), unit("examples/run-the-game.conf"));
+    let keys: Vec<_> =
+        drop_in.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('=')).collect();
+    assert!(keys.len() > 10, "{keys:?}");
+    for (key, value) in keys {
+        let (all, same) = (format!("\n{key}="), format!("\n{key}={value}\n"));
+        assert!(unit.contains(&all) && !unit.contains(&same), "{key}={value}");
     }
 }
 

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Builds the program as one static binary, for the package and the image, and prints where it is.
+# Usage: container/static.sh
+#
+# With musl where the toolchain has it (rustup target add x86_64-unknown-linux-musl; Debian's musl-tools for the C in it), else
+# with glibc: what glibc looks up by name is built in since 2.34. RALLYHERE_STATIC=musl or =gnu says which it must be.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+machine=$(uname -m)
+kind=${RALLYHERE_STATIC:-}
+if [[ -z $kind ]]; then
+    kind=gnu
+    if [[ -d $(rustc --print sysroot)/lib/rustlib/$machine-unknown-linux-musl/lib ]] && command -v musl-gcc >/dev/null; then
+        kind=musl
+    fi
+fi
+target=$machine-unknown-linux-$kind
+if [[ $kind == gnu ]]; then
+    export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
+fi
+cargo build --locked --release --target "$target" >&2
+
+binary=${CARGO_TARGET_DIR:-target}/$target/release/rallyhere-agent
+# Nothing to be loaded: the image has no other file.
+if LC_ALL=C readelf --program-headers "$binary" | grep -q INTERP; then
+    echo "$binary is not static" >&2
+    exit 1
+fi
+echo "$binary"
