@@ -81,3 +81,18 @@ fn its_test_command_is_what_the_gate_runs() {
     assert!(README.contains(&format!("\n    {command}\n")));
     assert!(include_str!("../../.ci/run").contains(command));
 }
+
+/// Its commands for a host are run by tests/systemd/package.rs.
+#[test]
+fn it_names_the_package_the_image_and_files_that_are_there() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(README.contains(&format!("./rallyhere-agent_{version}-1_amd64.deb\n")));
+    assert!(README.contains(&format!("`rallyhere-agent:{version}`")));
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let words = README.split([' ', '`', '\n', '(', ')']);
+    let paths: Vec<_> = words.filter(|word| word.starts_with("container/") || word.starts_with("systemd/")).collect();
+    assert!(paths.len() > 4, "{paths:?}");
+    for path in paths {
+        assert!(root.join(path).exists(), "{path}");
+    }
+}

@@ -15,7 +15,8 @@ use rallyhere_agent::clock;
 use serde::Deserialize;
 
 /// What a mutant needs to be built and tried. The rest stays behind.
-const COPIED: [&str; 8] = [".ci", "Cargo.toml", "Cargo.lock", "README.md", "config", "src", "systemd", "tests"];
+const COPIED: [&str; 9] =
+    [".ci", "Cargo.toml", "Cargo.lock", "README.md", "config", "container", "src", "systemd", "tests"];
 
 #[derive(Deserialize)]
 struct Table {
