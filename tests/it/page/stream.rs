@@ -30,7 +30,7 @@ async fn it_is_told_the_present_and_the_near_past_at_once() {
     let dead = &history["dead"][0];
     assert_eq!((&dead["what"], &dead["label"]), (&json!("fubar"), &json!("physics_stuck")), "{dead}");
     assert!(!dead["why"].as_str().unwrap().is_empty());
-    agent.stop().await;
+    agent.finish().await;
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn it_is_told_of_changes_and_of_the_end() {
     agent.post("/v1/notifications/ack", json!({"notification_id": id})).await;
     events.until_shows(|instance| instance["history"]["notifications"][0]["by"] == "api").await;
     // A reader that is still there holds nobody.
-    agent.stop().await;
+    agent.finish().await;
 }
 
 #[tokio::test]
@@ -73,5 +73,5 @@ async fn events_are_no_closer_than_a_quarter_of_a_second() {
         assert!(now.duration_since(last).as_millis() >= 240, "{last} {now}");
         last = now;
     }
-    agent.stop().await;
+    agent.finish().await;
 }
