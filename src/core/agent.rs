@@ -413,6 +413,7 @@ impl Machine for Agent {
                 reason: self.game.reason(),
                 cadence: self.heartbeat.cadence(),
                 last_sent: self.heartbeat.last_sent(),
+                last_said: self.heartbeat.last_said(),
                 last_answer: self.heartbeat.last_answer(),
             },
             game: self.game.view(common),

@@ -101,6 +101,10 @@ impl Heartbeat {
         self.last_sent
     }
 
+    pub(super) fn last_said(&self) -> Option<Health> {
+        self.last_said
+    }
+
     pub(super) fn last_answer(&self) -> Option<(Health, Instant)> {
         self.last_answer
     }

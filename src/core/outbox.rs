@@ -14,6 +14,7 @@
 //! after a look at most five seconds old that showed nobody else. What a refused duty comes to is [`super::duty::Duty::ruling`]'s to
 //! say; while one is refused for want of a permission, reports and events overtake it (other duties do not).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -29,7 +30,7 @@ use super::ids::{CallId, ReportId, RequestId, Ticket};
 use super::phase::Phase;
 use super::publisher::SIGHTING_LIFETIME;
 use super::session::missing;
-use super::snapshot::OutboxView;
+use super::snapshot::{DEAD_SHOWN, DeadView, OutboxView};
 
 /// Reports that may wait for the backend; more are refused.
 pub const LIMIT: usize = 1000;
@@ -64,6 +65,8 @@ pub(super) struct Outbox {
     doubtful: Option<ReportId>,
     last_sent: Option<Instant>,
     last_failure: Option<String>,
+    /// Made anew only when one more dies.
+    newest_dead: Arc<Vec<DeadView>>,
 }
 
 impl Outbox {
@@ -78,6 +81,7 @@ impl Outbox {
             doubtful: common.durable.outbox.front().filter(|oldest| is_duty(oldest)).map(|oldest| oldest.id.clone()),
             last_sent: None,
             last_failure: None,
+            newest_dead: newest_dead(common),
         }
     }
 
@@ -372,6 +376,7 @@ impl Outbox {
         }
         self.doubtful.take_if(|doubtful| *doubtful == report);
         common.remember(vec![Record::Dead { report, reason: reason.clone() }]);
+        self.newest_dead = newest_dead(common);
         common.counters.reports_dead += 1;
         self.backlog &= !common.durable.outbox.is_empty();
         common.note(Note::ReportDead { what, label, reason });
@@ -385,9 +390,21 @@ impl Outbox {
         OutboxView {
             waiting: common.durable.outbox.len() + self.offered.len(),
             dead: common.durable.dead.len(),
+            newest_dead: Arc::clone(&self.newest_dead),
             last_failure: self.last_failure.clone(),
         }
     }
+}
+
+fn newest_dead(common: &Common) -> Arc<Vec<DeadView>> {
+    let dead = &common.durable.dead;
+    let newest = dead.iter().skip(dead.len().saturating_sub(DEAD_SHOWN)).map(|dead| DeadView {
+        accepted: dead.report.accepted,
+        what: dead.report.content.what(),
+        label: dead.report.content.label().to_owned(),
+        reason: dead.reason.clone(),
+    });
+    Arc::new(newest.collect())
 }
 
 /// What the failure of a report or an event means.

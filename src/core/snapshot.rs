@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::action::Outcome;
 use super::auth::AuthView;
 use super::call::CallKind;
@@ -65,6 +67,8 @@ pub struct HealthView {
     pub cadence: Duration,
     /// When the last post left.
     pub last_sent: Option<Instant>,
+    /// What it said.
+    pub last_said: Option<Health>,
     /// What the backend last said, and when.
     pub last_answer: Option<(Health, Instant)>,
 }
@@ -183,8 +187,26 @@ pub struct OutboxView {
     pub waiting: usize,
     /// Never deliverable, kept.
     pub dead: usize,
+    /// The newest of these, oldest first; at most [`DEAD_SHOWN`].
+    pub newest_dead: Arc<Vec<DeadView>>,
     /// Why the oldest one waits, if it was tried and failed.
     pub last_failure: Option<String>,
+}
+
+/// How many dead reports are shown.
+pub const DEAD_SHOWN: usize = 10;
+
+/// A report that can never be delivered, seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadView {
+    /// When it was accepted.
+    pub accepted: Timestamp,
+    /// fubar, event or duty
+    pub what: &'static str,
+    /// The error, the event code, or which duty.
+    pub label: String,
+    /// Why it cannot be delivered.
+    pub reason: String,
 }
 
 /// The store, seen from the core.

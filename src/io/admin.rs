@@ -2,6 +2,8 @@
 //!
 //! | call | answer |
 //! |---|---|
+//! | GET / | the status page for people, one HTML file that fetches nothing but `/events` |
+//! | GET /events | what the page shows, as Server-Sent Events: all of `/status` and the near past, at once and on every change |
 //! | GET /livez | 200 while every loop of the agent turns; 503 when one has not turned for 15 s, no answer when all hang |
 //! | GET /readyz | 200 once every instance is attached (loading or serving), else 503 with one line for each that is not |
 //! | GET /status | `{"version", "instances": [...]}`, each as in `GET /v1/status` |
@@ -11,9 +13,10 @@
 //! fail, an unreachable backend at start, a drain and the end do. Do not restart the agent on it: `/livez` is for that, which
 //! knows nothing of the backend, the disk or the game: none of them is mended by a restart of the agent.
 //!
-//! Pages in browsers are kept out as they are from the local API. On a loopback address the Host must be a loopback name; on
+//! Pages in browsers are kept out as they are from the local API, but for the status page itself. On a loopback address the Host must be a loopback name; on
 //! another one, which an operator has chosen for probes and scrapers, any Host is good.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -32,11 +35,18 @@ use super::local::refusal::{json_of, not_found, wrong_method};
 use super::local::server::{self, Door};
 use super::local::status::Status;
 use super::local::{self, Limits};
-use crate::config::settings;
+use crate::config::settings::{self, HandOff};
+use crate::core::ids::InstanceName;
 use crate::core::phase::Phase;
 use crate::core::snapshot::Snapshot;
 use crate::ports::InstanceHandle;
 use crate::telemetry::metrics::{Format, Metrics};
+
+mod events;
+mod history;
+mod page;
+
+use events::Board;
 
 /// Probes and scrapers are few.
 const CONNECTIONS: usize = 64;
@@ -48,6 +58,17 @@ pub struct Admin {
     handles: Vec<InstanceHandle>,
     metrics: Option<Arc<Metrics>>,
     alive: Alive,
+    takers: Takers,
+}
+
+/// Who is pushed the notifications of each instance, as a word for the status page.
+#[derive(Debug, Default)]
+struct Takers(BTreeMap<InstanceName, &'static str>);
+
+impl Takers {
+    fn of(&self, name: &InstanceName) -> &'static str {
+        self.0.get(name).copied().unwrap_or("push")
+    }
 }
 
 /// Whether the agent's loops turn.
@@ -90,7 +111,8 @@ impl Admin {
     pub fn bind(settings: &settings::Admin, handles: Vec<InstanceHandle>) -> Result<Self, AdminError> {
         let alive: Alive = Arc::new(|| true);
         let Some(addr) = settings.listen else {
-            return Ok(Self { door: None, addr: None, handles, metrics: None, alive });
+            let takers = Takers::default();
+            return Ok(Self { door: None, addr: None, handles, metrics: None, alive, takers });
         };
         let (listener, bound) = local::listen(addr).map_err(|source| {
             if source.kind() == io::ErrorKind::AddrInUse {
@@ -99,8 +121,9 @@ impl Admin {
                 AdminError::Tcp { addr, source }
             }
         })?;
-        let access = Access::Tcp { bound, any_host: !addr.ip().is_loopback(), token: None };
-        Ok(Self { door: Some(Door::tcp(listener, access)), addr: Some(bound), handles, metrics: None, alive })
+        let access = Access::Tcp { bound, any_host: !addr.ip().is_loopback(), own_page: true, token: None };
+        let door = Some(Door::tcp(listener, access));
+        Ok(Self { door, addr: Some(bound), handles, metrics: None, alive, takers: Takers::default() })
     }
 
     /// Serves these metrics; without any there is no such call.
@@ -117,6 +140,22 @@ impl Admin {
         self
     }
 
+    /// Knows from these settings whom the notifications of each instance are pushed to.
+    #[must_use]
+    pub fn of_instances(mut self, instances: &[settings::Instance]) -> Self {
+        let taker = |instance: &settings::Instance| {
+            let word = match instance.hand_off {
+                HandOff::Api => "api",
+                HandOff::Exec { .. } => "exec",
+                HandOff::Webhook { .. } => "webhook",
+                HandOff::Log => "log",
+            };
+            (instance.name().clone(), word)
+        };
+        self.takers = Takers(instances.iter().map(taker).collect());
+        self
+    }
+
     /// Where it listens, with the port that was found for port 0.
     pub fn addr(&self) -> Option<SocketAddr> {
         self.addr
@@ -124,11 +163,16 @@ impl Admin {
 
     /// Serves until `shutdown` is over.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let (closing, _) = watch::channel(false);
+        let Some(door) = self.door else {
+            shutdown.await;
+            return;
+        };
+        let (closing, closed) = watch::channel(false);
         let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
-        let shown = Shown { handles: self.handles, metrics: self.metrics, alive: self.alive };
-        let router = router(Arc::new(shown));
-        server::serve(self.door.into_iter().collect(), router, closing, limits, shutdown).await;
+        let (board, watchers) = Board::start(&self.handles, &self.takers);
+        let shown = Shown { handles: self.handles, metrics: self.metrics, alive: self.alive, board, closed, limits };
+        server::serve(vec![door], router(Arc::new(shown)), closing, limits, shutdown).await;
+        drop(watchers);
     }
 }
 
@@ -137,10 +181,15 @@ struct Shown {
     handles: Vec<InstanceHandle>,
     metrics: Option<Arc<Metrics>>,
     alive: Alive,
+    board: Board,
+    closed: watch::Receiver<bool>,
+    limits: Limits,
 }
 
 fn router(shown: Arc<Shown>) -> Router {
     Router::new()
+        .route("/", get(page::show))
+        .route("/events", get(events))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
@@ -148,6 +197,10 @@ fn router(shown: Arc<Shown>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .with_state(shown)
+}
+
+async fn events(State(shown): State<Arc<Shown>>) -> Response {
+    events::open(&shown.board, shown.closed.clone(), shown.limits.keepalive)
 }
 
 async fn metrics(State(shown): State<Arc<Shown>>, uri: Uri, headers: HeaderMap) -> Response {

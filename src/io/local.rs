@@ -37,6 +37,7 @@ mod routes;
 pub(crate) mod server;
 mod socket;
 pub mod status;
+pub(crate) mod steps;
 mod stream;
 
 use access::Access;
@@ -157,7 +158,8 @@ impl LocalApi {
         let open = |key, addr: Option<SocketAddr>| {
             let Some(addr) = addr else { return Ok(None) };
             let (listener, bound) = open(key, addr, settings.allow_remote)?;
-            let access = Access::Tcp { bound, any_host: settings.allow_remote, token: settings.token.clone() };
+            let access =
+                Access::Tcp { bound, any_host: settings.allow_remote, own_page: false, token: settings.token.clone() };
             Ok(Some((listener, bound, access)))
         };
         let mut tcp_addr = None;

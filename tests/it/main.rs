@@ -10,6 +10,7 @@ mod hand_off;
 mod http;
 mod local;
 mod metrics;
+mod page;
 mod probes;
 mod process;
 mod readme;

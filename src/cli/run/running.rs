@@ -166,7 +166,8 @@ impl Running {
                 let address = admin.addr();
                 let metrics = observe::metrics(&host, meters, status.clone(), log);
                 let pulses = host.pulses().to_vec();
-                let admin = admin.with_metrics(metrics).alive_while(move || observe::all_turn(&pulses));
+                let admin = admin.with_metrics(metrics).of_instances(&settings.instances);
+                let admin = admin.alive_while(move || observe::all_turn(&pulses));
                 servers.spawn(admin.serve(until(stopped)));
                 address
             }

@@ -21,6 +21,8 @@ pub(crate) enum Access {
         bound: SocketAddr,
         /// Whether any Host is good, because the operator has opened the door to other machines.
         any_host: bool,
+        /// Whether there is a page of our own behind it, which may call us from a browser.
+        own_page: bool,
         /// What `Authorization: Bearer` must carry.
         token: Option<Secret>,
     },
@@ -31,8 +33,8 @@ impl Access {
     pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         match self {
             Self::Socket => Ok(()),
-            Self::Tcp { bound, any_host, token } => {
-                check_browser(request.headers())?;
+            Self::Tcp { bound, any_host, own_page, token } => {
+                check_browser(request.headers(), *own_page)?;
                 if !any_host && !names_us(request, bound.ip()) {
                     return Err(forbidden(
                         "the Host header must be localhost, 127.0.0.1, [::1] or the address that the agent listens on",
@@ -51,15 +53,27 @@ fn forbidden(message: &str) -> Refusal {
     Refusal::new(StatusCode::FORBIDDEN, "forbidden", message)
 }
 
-/// A browser says where a request comes from; nothing else that calls us does.
-fn check_browser(headers: &HeaderMap) -> Result<(), Refusal> {
-    if headers.contains_key(header::ORIGIN) {
+/// A browser says where a request comes from; nothing else that calls us does. Pages of others are kept out everywhere, our own
+/// is let in where there is one.
+fn check_browser(headers: &HeaderMap, own_page: bool) -> Result<(), Refusal> {
+    if headers.contains_key(header::ORIGIN) && !(own_page && is_own_origin(headers)) {
         return Err(forbidden("a request with an Origin header is not served: web pages may not call the agent"));
     }
-    if headers.get_all("sec-fetch-site").iter().any(|site| site.as_bytes() != b"none") {
+    let good = |site: &HeaderValue| site == "none" || (own_page && site == "same-origin");
+    if !headers.get_all("sec-fetch-site").iter().all(good) {
         return Err(forbidden("a request of a web page (Sec-Fetch-Site) is not served"));
     }
     Ok(())
+}
+
+/// Whether the one Origin is `http://` and the one Host. Whether that Host is us is another question.
+fn is_own_origin(headers: &HeaderMap) -> bool {
+    let one = |name| {
+        let mut values = headers.get_all(name).iter();
+        values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
+    };
+    let (Some(origin), Some(host)) = (one(header::ORIGIN), one(header::HOST)) else { return false };
+    !host.is_empty() && origin.strip_prefix(b"http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host))
 }
 
 /// Whether the request means us: a name that an attacker's DNS points at loopback does not.
@@ -126,6 +140,7 @@ mod tests {
         Access::Tcp {
             bound: "127.0.0.2:9358".parse().unwrap(),
             any_host,
+            own_page: false,
             token: token.map(|token| Secret::new(token.to_owned(), SecretOrigin::Value)),
         }
     }
@@ -169,6 +184,47 @@ mod tests {
             assert_eq!(status(&access, "/", &[("host", "localhost"), header]), 403, "{header:?}");
         }
         assert_eq!(status(&access, "/", &[("host", "localhost"), ("sec-fetch-site", "none")]), 200);
+    }
+
+    #[test]
+    fn our_own_page_comes_in_where_there_is_one_and_no_other_does() {
+        let page =
+            |any_host| Access::Tcp { bound: "127.0.0.2:9358".parse().unwrap(), any_host, own_page: true, token: None };
+        let loopback = page(false);
+        for (headers, wanted) in [
+            (vec![("host", "localhost:9359"), ("sec-fetch-site", "none")], 200),
+            (vec![("host", "localhost:9359"), ("sec-fetch-site", "same-origin")], 200),
+            (vec![("host", "localhost:9359"), ("origin", "http://localhost:9359")], 200),
+            (vec![("host", "[::1]:1"), ("origin", "http://[::1]:1"), ("sec-fetch-site", "same-origin")], 200),
+            (vec![("host", "localhost:9359"), ("sec-fetch-site", "same-site")], 403),
+            (vec![("host", "localhost:9359"), ("sec-fetch-site", "cross-site")], 403),
+            (vec![("host", "localhost"), ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")], 403),
+            (
+                vec![("host", "localhost:9359"), ("sec-fetch-site", "same-origin"), ("origin", "http://evil.example")],
+                403,
+            ),
+            (vec![("host", "localhost:9359"), ("origin", "http://localhost:9358")], 403),
+            (vec![("host", "localhost:9359"), ("origin", "https://localhost:9359")], 403),
+            (vec![("host", "localhost:9359"), ("origin", "null")], 403),
+            (vec![("host", "localhost"), ("origin", "http://localhost"), ("origin", "http://localhost")], 403),
+            (vec![("host", "localhost"), ("host", "evil.example"), ("origin", "http://evil.example")], 403),
+            // A name of somebody else's that leads to us: to its browser, its page is of our origin.
+            (vec![("host", "evil.example"), ("sec-fetch-site", "same-origin")], 403),
+            (vec![("host", "evil.example"), ("origin", "http://evil.example")], 403),
+            (vec![("origin", "http://")], 403),
+            (vec![("host", ""), ("origin", "http://")], 403),
+        ] {
+            assert_eq!(status(&loopback, "/events", &headers), wanted, "{headers:?}");
+        }
+        let open = page(true);
+        for (headers, wanted) in [
+            (vec![("host", "game-7:9359"), ("sec-fetch-site", "same-origin")], 200),
+            (vec![("host", "game-7:9359"), ("origin", "http://game-7:9359")], 200),
+            (vec![("host", "game-7:9359"), ("origin", "http://evil.example")], 403),
+            (vec![("host", "game-7:9359"), ("sec-fetch-site", "cross-site")], 403),
+        ] {
+            assert_eq!(status(&open, "/events", &headers), wanted, "{headers:?}");
+        }
     }
 
     #[test]

@@ -9,22 +9,20 @@
 //! Nothing is queued for a reader: the next events are made from the inbox when the last ones have left, so a slow one costs
 //! a buffer of a few kilobytes and holds nobody else. Acknowledging is a call of its own.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use hyper::body::{Body as HttpBody, Frame};
 use tokio::sync::watch;
 
 use super::notifications::{Inbox, RawQuery, after, fresh, write};
 use super::refusal::Refusal;
 use super::routes::{Api, Game, given};
 use super::server::closed;
+use super::steps::{Step, Steps};
 use crate::clock;
 use crate::core::phase::Phase;
 use crate::core::snapshot::Snapshot;
@@ -64,7 +62,7 @@ pub(super) async fn open(
         told: None,
     };
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::new(Events { next: Some(Box::pin(reader.step())) })).into_response())
+    Ok((headers, Body::new(Steps::of(reader))).into_response())
 }
 
 /// Where one reader is.
@@ -81,8 +79,8 @@ struct Reader {
     told: Option<Phase>,
 }
 
-impl Reader {
-    /// What to send next; `None` when the instance or the server has ended.
+impl Step for Reader {
+    /// `None` when the instance or the server has ended.
     async fn step(mut self) -> Option<(Bytes, Self)> {
         if !self.opened {
             self.opened = true;
@@ -145,35 +143,4 @@ fn frame(inbox: &Inbox, last: Option<&str>) -> Option<(Vec<u8>, String, usize)> 
         }
     }
     reached.map(|id| (frame, id.to_owned(), count))
-}
-
-/// A step that is being taken.
-type Step = Pin<Box<dyn Future<Output = Option<(Bytes, Reader)>> + Send>>;
-
-/// The body of the answer: one step after the other, each when the one before has left.
-struct Events {
-    next: Option<Step>,
-}
-
-impl HttpBody for Events {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let Some(step) = &mut self.next else { return Poll::Ready(None) };
-        let stepped = ready!(step.as_mut().poll(cx));
-        Poll::Ready(match stepped {
-            Some((bytes, reader)) => {
-                self.next = Some(Box::pin(reader.step()));
-                Some(Ok(Frame::data(bytes)))
-            }
-            None => {
-                self.next = None;
-                None
-            }
-        })
-    }
 }

@@ -40,6 +40,7 @@ pub(crate) fn snapshot() -> Snapshot {
             reason: Arc::from("the game says so"),
             cadence: Duration::from_secs(10),
             last_sent: Some(now),
+            last_said: Some(Health::Healthy),
             last_answer: Some((Health::Healthy, now)),
         },
         game: GameView::default(),
