@@ -16,6 +16,7 @@ use crate::exit::Exit;
 pub mod check;
 mod client;
 pub mod demo;
+pub mod doctor;
 mod drain;
 mod event;
 mod fubar;
@@ -55,6 +56,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Validate the configuration and print the merged settings, secrets redacted.
     Check(check::Args),
+    /// Look at everything that the agent needs, and say what to do about what is missing.
+    Doctor(doctor::Args),
     /// Show how a running agent is doing.
     Status(status::Args),
     /// Say that the game is ready for players.
@@ -133,6 +136,7 @@ pub fn execute(
         Command::DemoGame(args) => demo::game::run(&args, terminal),
         Command::Simulate(args) => simulate::run(&args, surroundings, terminal),
         Command::Check(args) => check::run(&args, surroundings, terminal),
+        Command::Doctor(args) => doctor::run(&args, surroundings, terminal),
         Command::Status(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
             status::run(&args, client, terminal).await
         }),

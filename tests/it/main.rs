@@ -3,6 +3,7 @@
 
 mod agones;
 mod config;
+mod doctor;
 mod driver;
 mod durability;
 mod game;
