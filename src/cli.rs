@@ -22,6 +22,7 @@ mod event;
 mod fubar;
 mod health;
 mod notifications;
+mod outbox;
 mod ready;
 pub mod run;
 pub mod simulate;
@@ -70,6 +71,8 @@ enum Command {
     Event(event::Args),
     /// Let nobody new in, wait for the game, close, end.
     Drain(drain::Args),
+    /// List the reports that wait for the backend and those that it will never take; put such a one back, or forget it.
+    Outbox(outbox::Args),
     /// Print what waits for the game, one JSON object a line.
     Notifications(notifications::Args),
 }
@@ -154,6 +157,9 @@ pub fn execute(
         }),
         Command::Drain(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
             drain::run(&args, client, terminal).await
+        }),
+        Command::Outbox(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
+            outbox::run(&args, client, terminal).await
         }),
         Command::Notifications(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
             notifications::run(&args, client, terminal).await

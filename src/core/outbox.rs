@@ -31,6 +31,11 @@ use super::publisher::SIGHTING_LIFETIME;
 use super::session::missing;
 use super::snapshot::OutboxView;
 
+mod dead;
+
+pub use dead::LISTED;
+use dead::{Listed, Mending};
+
 /// Reports that may wait for the backend; more are refused.
 pub const LIMIT: usize = 1000;
 const FAILED: Policy = Policy::secs(2, 60);
@@ -64,6 +69,8 @@ pub(super) struct Outbox {
     doubtful: Option<ReportId>,
     last_sent: Option<Instant>,
     last_failure: Option<String>,
+    mending: Vec<Mending>,
+    listed: Listed,
 }
 
 impl Outbox {
@@ -78,6 +85,8 @@ impl Outbox {
             doubtful: common.durable.outbox.front().filter(|oldest| is_duty(oldest)).map(|oldest| oldest.id.clone()),
             last_sent: None,
             last_failure: None,
+            mending: Vec::new(),
+            listed: Listed::of(common),
         }
     }
 
@@ -130,7 +139,7 @@ impl Outbox {
             if self.is_waiting(common, &content) {
                 continue;
             }
-            if common.durable.outbox.len() + self.offered.len() + fresh.len() >= LIMIT {
+            if common.durable.outbox.len() + self.offered.len() + self.mending.len() + fresh.len() >= LIMIT {
                 common.counters.reports_refused += 1;
                 continue;
             }
@@ -162,7 +171,7 @@ impl Outbox {
 
     /// Whether one more is taken.
     pub(super) fn has_room(&self, common: &Common) -> bool {
-        common.durable.outbox.len() + self.offered.len() < LIMIT
+        common.durable.outbox.len() + self.offered.len() + self.mending.len() < LIMIT
     }
 
     /// Whether a duty of the browser is on its way to the disk: what is listed is not settled yet.
@@ -185,6 +194,7 @@ impl Outbox {
 
     /// The store has finished with a batch.
     pub(super) fn handle_stored(&mut self, common: &mut Common, ticket: &Ticket, result: Result<(), StoreFault>) {
+        self.mended(common, ticket, result);
         while let Some(at) = self.offered.iter().position(|offered| offered.ticket == *ticket) {
             let offered = self.offered.remove(at);
             Self::take(common, offered, result);
@@ -212,6 +222,7 @@ impl Outbox {
     /// Whether nothing waits, or what waits cannot go now and stays for the next start.
     pub(super) fn is_flushed(&self, common: &Common) -> bool {
         self.offered.is_empty()
+            && self.mending.is_empty()
             && self.in_flight.is_none()
             && (common.durable.outbox.is_empty()
                 || common.session_id().is_none()
@@ -386,6 +397,8 @@ impl Outbox {
             waiting: common.durable.outbox.len() + self.offered.len(),
             dead: common.durable.dead.len(),
             last_failure: self.last_failure.clone(),
+            oldest: self.listed.oldest(),
+            dead_letters: self.listed.dead(),
         }
     }
 }

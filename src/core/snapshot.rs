@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::action::Outcome;
 use super::auth::AuthView;
 use super::call::CallKind;
 use super::durable::SetAside;
 use super::event::StoreFault;
-use super::ids::{AllocationId, Etag, InstanceId, InstanceName, NotificationId, SessionId};
+use super::ids::{AllocationId, Etag, InstanceId, InstanceName, NotificationId, ReportId, SessionId};
 use super::instance::{Health, JoinParams, JoinStatus, Notification, Session};
 use super::phase::Phase;
 use super::process::{Figures, Players};
@@ -185,6 +187,25 @@ pub struct OutboxView {
     pub dead: usize,
     /// Why the oldest one waits, if it was tried and failed.
     pub last_failure: Option<String>,
+    /// The oldest of those that wait and are on disk, at most [`super::outbox::LISTED`].
+    pub oldest: Arc<Vec<OutboxEntry>>,
+    /// All dead ones, oldest first.
+    pub dead_letters: Arc<Vec<OutboxEntry>>,
+}
+
+/// A report, seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Its id.
+    pub id: ReportId,
+    /// "fubar", "event" or "duty".
+    pub what: &'static str,
+    /// The error, the event code, or which duty.
+    pub label: String,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+    /// Why it is dead, if it is.
+    pub reason: Option<String>,
 }
 
 /// The store, seen from the core.

@@ -11,6 +11,7 @@ mod hand_off;
 mod http;
 mod local;
 mod metrics;
+mod outbox;
 mod probes;
 mod process;
 mod readme;
