@@ -16,11 +16,13 @@ use crate::exit::Exit;
 pub mod check;
 mod client;
 pub mod demo;
+pub mod doctor;
 mod drain;
 mod event;
 mod fubar;
 mod health;
 mod notifications;
+mod outbox;
 mod ready;
 pub mod run;
 pub mod simulate;
@@ -55,6 +57,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Validate the configuration and print the merged settings, secrets redacted.
     Check(check::Args),
+    /// Look at everything that the agent needs, and say what to do about what is missing.
+    Doctor(doctor::Args),
     /// Show how a running agent is doing.
     Status(status::Args),
     /// Say that the game is ready for players.
@@ -67,6 +71,8 @@ enum Command {
     Event(event::Args),
     /// Let nobody new in, wait for the game, close, end.
     Drain(drain::Args),
+    /// List the reports that wait for the backend and those that it will never take; put such a one back, or forget it.
+    Outbox(outbox::Args),
     /// Print what waits for the game, one JSON object a line.
     Notifications(notifications::Args),
 }
@@ -138,6 +144,7 @@ pub fn execute(
         Command::DemoGame(args) => demo::game::run(&args, terminal),
         Command::Simulate(args) => simulate::run(&args, surroundings, terminal),
         Command::Check(args) => check::run(&args, surroundings, terminal),
+        Command::Doctor(args) => doctor::run(&args, surroundings, terminal),
         Command::Status(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
             status::run(&args, client, terminal).await
         }),
@@ -155,6 +162,9 @@ pub fn execute(
         }),
         Command::Drain(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
             drain::run(&args, client, terminal).await
+        }),
+        Command::Outbox(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
+            outbox::run(&args, client, terminal).await
         }),
         Command::Notifications(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
             notifications::run(&args, client, terminal).await

@@ -15,6 +15,7 @@ mod answer;
 mod failure;
 mod json;
 pub mod login;
+pub mod look;
 mod page;
 mod request;
 mod retry_after;

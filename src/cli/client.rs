@@ -36,14 +36,14 @@ const TOKEN: &str = "RALLYHERE_AGENT_TOKEN";
 /// Where the agent is.
 #[derive(Debug, clap::Args)]
 pub(super) struct Connect {
-    /// The agent's socket; without it and --url the usual places are tried.
-    #[arg(long, value_name = "PATH", conflicts_with = "url")]
+    /// The agent's socket; without it and --url, RALLYHERE_AGENT_SOCKET, RALLYHERE_AGENT_URL and the usual places.
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
     socket: Option<PathBuf>,
     /// The agent's address, as in local_api.listen: http://127.0.0.1:9358
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
     /// For --url: a file with the token of local_api.token_file; without it the environment variable RALLYHERE_AGENT_TOKEN.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
@@ -73,7 +73,7 @@ impl Client {
         let target = match (&connect.socket, &connect.url) {
             (Some(path), _) => Target::Socket(path.clone()),
             (None, Some(url)) => Target::parse(url)?,
-            (None, None) => Target::Socket(target::usual_socket(surroundings)?),
+            (None, None) => Target::usual(surroundings)?,
         };
         let token = match &target {
             Target::Socket(_) => None,

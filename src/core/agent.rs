@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::action::{Action, Note, Outcome};
 use super::common::{Common, Region};
 use super::drain::Drain;
-use super::durable::{Content, Durable};
+use super::durable::{Content, Durable, Record};
 use super::event::{Command, Denied, Event, Granted, Request, StoreFault};
 use super::game::{self, Filing, Game};
 use super::hand_off::HandOff;
@@ -192,6 +192,8 @@ impl Agent {
                 Ok(duty) => self.offer(id, Content::Duty(duty), key, wall),
                 Err(denied) => self.common.reply(id, Err(denied)),
             },
+            Request::RetryDead(report) => self.outbox.mend(&mut self.common, id, Record::Revived { report }),
+            Request::DropDead(report) => self.outbox.mend(&mut self.common, id, Record::Dropped { report }),
             Request::Ack(through) => Notifications::acknowledge(&mut self.common, id, &through),
             Request::Drain { reason } => {
                 self.drain.want(reason.unwrap_or_else(|| "asked through the local API".to_owned()));
@@ -275,6 +277,7 @@ impl Agent {
             self.hand_off.advance(&mut self.common);
         }
         self.notifications.refresh(&self.common);
+        self.outbox.refresh(&self.common);
         let shown_joinable = self.lifecycle.is_shown_joinable();
         self.sdk.refresh(&self.common, &self.publisher, shown_joinable, &self.game, self.drain.view());
         if let Some(outcome) = self.outcome()

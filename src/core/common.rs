@@ -51,6 +51,10 @@ pub(super) struct Common {
     pub(super) durable: Durable,
     /// Changes whenever the inbox does, so that its copy for readers is made only then.
     pub(super) inbox_version: u64,
+    /// The same for the reports that wait.
+    pub(super) outbox_version: u64,
+    /// The same for the dead ones.
+    pub(super) dead_version: u64,
     pub(super) session: Option<SessionView>,
     /// When the backend last showed us as the host (a GET, or the answer to a write).
     pub(super) confirmed: Option<Instant>,
@@ -87,6 +91,8 @@ impl Common {
             rejected: None,
             durable,
             inbox_version: 0,
+            outbox_version: 0,
+            dead_version: 0,
             session: None,
             confirmed: None,
             unclaimed: None,
@@ -219,6 +225,12 @@ impl Common {
             Record::Page { .. } | Record::Acked { .. } | Record::SetAside { .. } | Record::Identity { .. }
         ) {
             self.inbox_version += 1;
+        }
+        if matches!(record, Record::Accepted(_) | Record::Sent { .. } | Record::Dead { .. } | Record::Revived { .. }) {
+            self.outbox_version += 1;
+        }
+        if matches!(record, Record::Dead { .. } | Record::Revived { .. } | Record::Dropped { .. }) {
+            self.dead_version += 1;
         }
     }
 

@@ -89,6 +89,16 @@ pub enum Record {
         /// Why.
         reason: String,
     },
+    /// An operator put a dead report back: it waits again, behind all others.
+    Revived {
+        /// Which.
+        report: ReportId,
+    },
+    /// An operator gave a dead report up: it is forgotten.
+    Dropped {
+        /// Which.
+        report: ReportId,
+    },
     /// The failures of the game in a row: the whole of it; nothing, once it has ended well.
     Failures {
         /// The row.
@@ -312,12 +322,7 @@ impl Durable {
                     self.keys.push_back(Key { key: key.clone(), report: report.id.clone(), accepted: report.accepted });
                     self.forget_keys(report.accepted);
                 }
-                if let Content::Duty(duty) = &report.content
-                    && let Some(listed) = duty.listed()
-                {
-                    self.listing = listed.cloned();
-                }
-                self.outbox.push_back(report.clone());
+                self.queue(report.clone());
             }
             Record::Sent { report } => self.outbox.retain(|waiting| waiting.id != *report),
             Record::Dead { report, reason } => {
@@ -328,10 +333,28 @@ impl Durable {
                     trim(&mut self.dead, DEAD_LIMIT);
                 }
             }
+            Record::Revived { report } => {
+                if let Some(at) = self.dead.iter().position(|dead| dead.report.id == *report)
+                    && let Some(dead) = self.dead.remove(at)
+                {
+                    self.queue(dead.report);
+                }
+            }
+            Record::Dropped { report } => self.dead.retain(|dead| dead.report.id != *report),
             Record::Failures { failures } => self.failures.clone_from(failures),
             Record::Closed => self.closed = true,
             Record::Superseded => self.superseded = true,
         }
+    }
+
+    /// Puts a report behind all others. What the browser is to show is what the last one in the row says.
+    fn queue(&mut self, report: Report) {
+        if let Content::Duty(duty) = &report.content
+            && let Some(listed) = duty.listed()
+        {
+            self.listing = listed.cloned();
+        }
+        self.outbox.push_back(report);
     }
 
     /// Whether it is the memory of an instance, and not only of a start.

@@ -145,6 +145,10 @@ pub enum Request {
         /// As of a fubar.
         key: Option<String>,
     },
+    /// POST /v1/outbox/retry: a dead report waits again, behind all others.
+    RetryDead(ReportId),
+    /// POST /v1/outbox/drop: a dead report is forgotten.
+    DropDead(ReportId),
     /// POST /v1/notifications/ack
     Ack(NotificationId),
     /// POST /v1/drain
@@ -209,6 +213,9 @@ pub enum Denied {
     /// No such notification (404).
     #[error("no notification with this id is waiting or was seen lately")]
     UnknownNotification,
+    /// No such dead report (404).
+    #[error("no dead report has this id; rallyhere-agent outbox lists those that there are")]
+    UnknownReport,
     /// It could not be made durable (503).
     #[error("not durable: {0}; nothing was accepted, try again")]
     Store(StoreFault),

@@ -14,7 +14,6 @@
 //! after a look at most five seconds old that showed nobody else. What a refused duty comes to is [`super::duty::Duty::ruling`]'s to
 //! say; while one is refused for want of a permission, reports and events overtake it (other duties do not).
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -30,13 +29,20 @@ use super::ids::{CallId, ReportId, RequestId, Ticket};
 use super::phase::Phase;
 use super::publisher::SIGHTING_LIFETIME;
 use super::session::missing;
-use super::snapshot::{DEAD_SHOWN, DeadView, OutboxView};
+use super::snapshot::OutboxView;
+
+mod dead;
+
+pub use dead::LISTED;
+use dead::{Listed, Mending};
 
 /// Reports that may wait for the backend; more are refused.
 pub const LIMIT: usize = 1000;
 const FAILED: Policy = Policy::secs(2, 60);
 /// The backend said no to the call itself: an operator may mend that, so the report is kept.
 const REFUSED: Policy = Policy::secs(60, 900);
+/// How long a delivery waits for the record of the one before: a disk that hangs keeps no report back.
+const RECORD_PATIENCE: Duration = Duration::from_secs(1);
 /// While there is a backlog, one report a second at most (design.md section 8, "After an outage").
 const BACKLOG_GAP: Duration = Duration::from_secs(1);
 /// Stands for the region where neither the session nor the configuration names one; the contract wants 1..128 characters.
@@ -63,10 +69,12 @@ pub(super) struct Outbox {
     backlog: bool,
     /// A try of this duty may have been carried out although we have no answer; after a restart the oldest is such a one.
     doubtful: Option<ReportId>,
+    /// The record of the last delivery is on its way to the disk, and how long the next one waits for that.
+    recording: Option<(Ticket, Instant)>,
     last_sent: Option<Instant>,
     last_failure: Option<String>,
-    /// Made anew only when one more dies.
-    newest_dead: Arc<Vec<DeadView>>,
+    mending: Vec<Mending>,
+    listed: Listed,
 }
 
 impl Outbox {
@@ -79,9 +87,11 @@ impl Outbox {
             barred: Retry::new(REFUSED),
             backlog: !common.durable.outbox.is_empty(),
             doubtful: common.durable.outbox.front().filter(|oldest| is_duty(oldest)).map(|oldest| oldest.id.clone()),
+            recording: None,
             last_sent: None,
             last_failure: None,
-            newest_dead: newest_dead(common),
+            mending: Vec::new(),
+            listed: Listed::of(common),
         }
     }
 
@@ -134,7 +144,7 @@ impl Outbox {
             if self.is_waiting(common, &content) {
                 continue;
             }
-            if common.durable.outbox.len() + self.offered.len() + fresh.len() >= LIMIT {
+            if common.durable.outbox.len() + self.offered.len() + self.mending.len() + fresh.len() >= LIMIT {
                 common.counters.reports_refused += 1;
                 continue;
             }
@@ -166,7 +176,7 @@ impl Outbox {
 
     /// Whether one more is taken.
     pub(super) fn has_room(&self, common: &Common) -> bool {
-        common.durable.outbox.len() + self.offered.len() < LIMIT
+        common.durable.outbox.len() + self.offered.len() + self.mending.len() < LIMIT
     }
 
     /// Whether a duty of the browser is on its way to the disk: what is listed is not settled yet.
@@ -189,6 +199,8 @@ impl Outbox {
 
     /// The store has finished with a batch.
     pub(super) fn handle_stored(&mut self, common: &mut Common, ticket: &Ticket, result: Result<(), StoreFault>) {
+        self.recording.take_if(|(recording, _)| recording == ticket);
+        self.mended(common, ticket, result);
         while let Some(at) = self.offered.iter().position(|offered| offered.ticket == *ticket) {
             let offered = self.offered.remove(at);
             Self::take(common, offered, result);
@@ -216,6 +228,7 @@ impl Outbox {
     /// Whether nothing waits, or what waits cannot go now and stays for the next start.
     pub(super) fn is_flushed(&self, common: &Common) -> bool {
         self.offered.is_empty()
+            && self.mending.is_empty()
             && self.in_flight.is_none()
             && (common.durable.outbox.is_empty()
                 || common.session_id().is_none()
@@ -251,8 +264,9 @@ impl Outbox {
             return None;
         }
         let gap = if self.backlog { self.last_sent.map(|last| last + BACKLOG_GAP) } else { None };
+        let recorded = self.recording.as_ref().map(|(_, until)| *until);
         let ready = |refused: &Retry| {
-            [gap, self.retry.until(), refused.until()].into_iter().flatten().fold(common.now, Instant::max)
+            [gap, recorded, self.retry.until(), refused.until()].into_iter().flatten().fold(common.now, Instant::max)
         };
         let report = || oldest_report(common).map(|report| (report, ready(&self.refused)));
         let oldest = common.durable.outbox.front()?;
@@ -355,7 +369,9 @@ impl Outbox {
             self.last_failure = None;
         }
         self.doubtful.take_if(|doubtful| *doubtful == report.id);
-        common.remember(vec![Record::Sent { report: report.id.clone() }]);
+        let ticket = common.remember(vec![Record::Sent { report: report.id.clone() }]);
+        // After a crash only this one may be in doubt: the next does not leave before.
+        self.recording = Some((ticket, common.now + RECORD_PATIENCE));
         common.counters.reports_sent += 1;
         self.backlog &= !common.durable.outbox.is_empty();
         common.note(Note::ReportSent { what, label });
@@ -376,7 +392,6 @@ impl Outbox {
         }
         self.doubtful.take_if(|doubtful| *doubtful == report);
         common.remember(vec![Record::Dead { report, reason: reason.clone() }]);
-        self.newest_dead = newest_dead(common);
         common.counters.reports_dead += 1;
         self.backlog &= !common.durable.outbox.is_empty();
         common.note(Note::ReportDead { what, label, reason });
@@ -390,21 +405,11 @@ impl Outbox {
         OutboxView {
             waiting: common.durable.outbox.len() + self.offered.len(),
             dead: common.durable.dead.len(),
-            newest_dead: Arc::clone(&self.newest_dead),
             last_failure: self.last_failure.clone(),
+            oldest: self.listed.oldest(),
+            dead_letters: self.listed.dead(),
         }
     }
-}
-
-fn newest_dead(common: &Common) -> Arc<Vec<DeadView>> {
-    let dead = &common.durable.dead;
-    let newest = dead.iter().skip(dead.len().saturating_sub(DEAD_SHOWN)).map(|dead| DeadView {
-        accepted: dead.report.accepted,
-        what: dead.report.content.what(),
-        label: dead.report.content.label().to_owned(),
-        reason: dead.reason.clone(),
-    });
-    Arc::new(newest.collect())
 }
 
 /// What the failure of a report or an event means.

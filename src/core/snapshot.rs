@@ -11,7 +11,7 @@ use super::auth::AuthView;
 use super::call::CallKind;
 use super::durable::SetAside;
 use super::event::StoreFault;
-use super::ids::{AllocationId, Etag, InstanceId, InstanceName, NotificationId, SessionId};
+use super::ids::{AllocationId, Etag, InstanceId, InstanceName, NotificationId, ReportId, SessionId};
 use super::instance::{Health, JoinParams, JoinStatus, Notification, Session};
 use super::phase::Phase;
 use super::process::{Figures, Players};
@@ -187,26 +187,27 @@ pub struct OutboxView {
     pub waiting: usize,
     /// Never deliverable, kept.
     pub dead: usize,
-    /// The newest of these, oldest first; at most [`DEAD_SHOWN`].
-    pub newest_dead: Arc<Vec<DeadView>>,
     /// Why the oldest one waits, if it was tried and failed.
     pub last_failure: Option<String>,
+    /// The oldest of those that wait and are on disk, at most [`super::outbox::LISTED`].
+    pub oldest: Arc<Vec<OutboxEntry>>,
+    /// All dead ones, oldest first.
+    pub dead_letters: Arc<Vec<OutboxEntry>>,
 }
 
-/// How many dead reports are shown.
-pub const DEAD_SHOWN: usize = 10;
-
-/// A report that can never be delivered, seen from outside.
+/// A report, seen from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadView {
-    /// When it was accepted.
-    pub accepted: Timestamp,
-    /// fubar, event or duty
+pub struct OutboxEntry {
+    /// Its id.
+    pub id: ReportId,
+    /// "fubar", "event" or "duty".
     pub what: &'static str,
     /// The error, the event code, or which duty.
     pub label: String,
-    /// Why it cannot be delivered.
-    pub reason: String,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+    /// Why it is dead, if it is.
+    pub reason: Option<String>,
 }
 
 /// The store, seen from the core.

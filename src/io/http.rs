@@ -10,7 +10,9 @@ mod keepsake;
 mod lane;
 mod limits;
 mod login;
+mod look;
 mod origin;
+pub mod reach;
 mod tls;
 mod vault;
 
@@ -19,9 +21,10 @@ pub use limits::Limits;
 use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use reqwest::header::HeaderValue;
 use secrecy::ExposeSecret as _;
 
@@ -91,6 +94,8 @@ struct Shared {
     /// What outlives the process; only where there is a state directory.
     keepsake: Option<Arc<Keepsake>>,
     requests: Arc<Requests>,
+    /// How far the backend's clock is before ours, by its newest answer that said so; for the doctor.
+    ahead: Mutex<Option<SignedDuration>>,
     limits: Limits,
 }
 
@@ -155,6 +160,7 @@ impl HttpBackend {
                 vault: Vault::new(auth),
                 keepsake,
                 requests: Arc::default(),
+                ahead: Mutex::default(),
                 limits,
             }),
         })

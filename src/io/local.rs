@@ -32,6 +32,7 @@ pub(crate) mod desk;
 mod duties;
 mod grpc;
 mod notifications;
+mod outbox;
 pub(crate) mod refusal;
 mod routes;
 pub(crate) mod server;

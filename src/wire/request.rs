@@ -187,11 +187,11 @@ fn match_body(game_match: &Match) -> Vec<u8> {
     json(&MatchCreateRequest { match_id: game_match.match_id.as_str(), custom_data: game_match.custom_data.as_ref() })
 }
 
-fn part(id: &str) -> percent_encoding::PercentEncode<'_> {
+pub(super) fn part(id: &str) -> percent_encoding::PercentEncode<'_> {
     utf8_percent_encode(id, ENCODED)
 }
 
-fn session_path(session: &str, rest: &str) -> String {
+pub(super) fn session_path(session: &str, rest: &str) -> String {
     format!("/session/v1/session/{}{rest}", part(session))
 }
 

@@ -4,8 +4,8 @@ mod contract;
 mod corpus;
 mod exchange;
 mod login;
-mod stub;
-mod tls;
+pub(crate) mod stub;
+pub(crate) mod tls;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 
 mod agones;
 mod config;
+mod doctor;
 mod driver;
 mod durability;
 mod game;
@@ -10,6 +11,7 @@ mod hand_off;
 mod http;
 mod local;
 mod metrics;
+mod outbox;
 mod page;
 mod probes;
 mod process;

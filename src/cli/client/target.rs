@@ -47,6 +47,16 @@ impl Target {
         })
     }
 
+    /// Where nobody has said it: as the agent tells a game that it starts, else the first of the usual sockets.
+    pub(super) fn usual(surroundings: &Surroundings) -> Result<Self, ClientError> {
+        let told = |name: &str| surroundings.env.get(name).filter(|value| !value.is_empty());
+        match (told("RALLYHERE_AGENT_SOCKET"), told("RALLYHERE_AGENT_URL")) {
+            (Some(path), _) => Ok(Self::Socket(PathBuf::from(path))),
+            (None, Some(url)) => Self::parse(url),
+            (None, None) => usual_socket(surroundings).map(Self::Socket),
+        }
+    }
+
     /// What stands in the Host header.
     pub(super) fn authority(&self) -> &str {
         match self {
@@ -82,7 +92,7 @@ impl fmt::Display for Target {
 
 /// The first of the usual sockets that is there: where an agent puts it, seen from its own unit, from the same user, and from
 /// the host (design.md section 4).
-pub(super) fn usual_socket(surroundings: &Surroundings) -> Result<PathBuf, ClientError> {
+fn usual_socket(surroundings: &Surroundings) -> Result<PathBuf, ClientError> {
     let set = |name: &str| surroundings.env.get(name).filter(|value| !value.is_empty());
     let mut tried = Vec::new();
     // systemd names several directories with colons between them; the first is the agent's.
@@ -118,6 +128,19 @@ mod tests {
             let error = Target::parse(bad).unwrap_err();
             assert!(error.to_string().contains("http://127.0.0.1:9358"), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn a_game_that_the_agent_started_finds_it_by_its_environment() {
+        let found = |env: &[(&str, &str)]| {
+            let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Target::usual(&Surroundings { env })
+        };
+        let url = ("RALLYHERE_AGENT_URL", "http://127.0.0.1:9358");
+        let socket = Target::Socket(PathBuf::from("/a/b.sock"));
+        assert_eq!(found(&[("RALLYHERE_AGENT_SOCKET", "/a/b.sock"), url]).unwrap(), socket);
+        assert_eq!(found(&[("RALLYHERE_AGENT_SOCKET", ""), url]).unwrap().authority(), "127.0.0.1:9358");
+        assert!(found(&[("RALLYHERE_AGENT_URL", "nonsense")]).is_err());
     }
 
     #[test]

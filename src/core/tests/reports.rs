@@ -205,3 +205,58 @@ fn retry_after_on_a_report_is_honoured() {
     pass(&mut rig, Duration::from_secs(5));
     assert!(rig.kinds().contains(&CallKind::Fubar));
 }
+
+/// A serving instance with these reports dead.
+fn with_dead(errors: &[&str]) -> (Rig, Vec<ReportId>) {
+    let mut rig = Rig::serving(params());
+    let mut ids = Vec::new();
+    for error in errors {
+        ids.push(id(rig.ask(fubar(error))));
+        rig.answer(CallKind::Fubar, Err(failure(FailureKind::Rejected)));
+    }
+    let listed: Vec<ReportId> = rig.agent.snapshot().outbox.dead_letters.iter().map(|dead| dead.id.clone()).collect();
+    assert_eq!(listed, ids);
+    (rig, ids)
+}
+
+#[test]
+fn a_dead_report_is_put_back_behind_all_others_once_the_disk_has_it() {
+    let (mut rig, ids) = with_dead(&["first"]);
+    id(rig.ask(fubar("second")));
+    rig.store = None;
+    let request = rig.request(Request::RetryDead(ids[0].clone()));
+    assert!(rig.replies.is_empty() && rig.agent.snapshot().outbox.dead == 1, "not before the disk has it");
+    let again = rig.request(Request::DropDead(ids[0].clone()));
+    assert!(matches!(rig.verdict(&again), Err(Denied::Phase(_))), "one at a time");
+    rig.stored(Ok(()));
+    assert_eq!(rig.verdict(&request), Ok(Granted::Done));
+    let outbox = rig.agent.snapshot().outbox;
+    let waiting: Vec<&str> = outbox.oldest.iter().map(|entry| entry.label.as_str()).collect();
+    assert_eq!((waiting, outbox.dead), (vec!["second", "first"], 0));
+    let mut durable = Durable::default();
+    for record in &rig.records {
+        durable.apply(record);
+    }
+    rig.store = Some(Ok(()));
+    for error in ["second", "first"] {
+        let Call::Fubar { report, .. } = rig.answer(CallKind::Fubar, Ok(Answer::Accepted)) else { unreachable!() };
+        assert_eq!(report.error, error);
+        pass(&mut rig, Duration::from_secs(2));
+    }
+    assert_eq!(Rig::restarted(params(), durable).agent.snapshot().outbox.dead, 0, "also after a restart");
+}
+
+#[test]
+fn a_dead_report_is_forgotten_and_one_that_is_not_there_is_said_so() {
+    let (mut rig, ids) = with_dead(&["first", "second"]);
+    rig.store = Some(Err(StoreFault::ReadOnly));
+    for request in [Request::DropDead(ids[0].clone()), Request::RetryDead(ids[0].clone())] {
+        assert_eq!(rig.ask(request), Err(Denied::Store(StoreFault::ReadOnly)));
+    }
+    assert_eq!(rig.agent.snapshot().outbox.dead, 2, "what the disk refuses has not happened");
+    rig.store = Some(Ok(()));
+    assert_eq!(rig.ask(Request::DropDead(ids[0].clone())), Ok(Granted::Done));
+    assert_eq!(rig.ask(Request::RetryDead(ids[0].clone())), Err(Denied::UnknownReport));
+    let outbox = rig.agent.snapshot().outbox;
+    assert_eq!((outbox.dead, outbox.waiting, outbox.dead_letters[0].label.as_str()), (1, 0, "second"));
+}

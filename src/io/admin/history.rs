@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::core::ids::NotificationId;
 use crate::core::instance::{Health, Notification};
 use crate::core::phase::Phase;
-use crate::core::snapshot::{Counters, DeadView, HandOffState, Snapshot};
+use crate::core::snapshot::{Counters, HandOffState, OutboxEntry, Snapshot};
 
 /// How many health posts are kept.
 const POSTS: usize = 60;
@@ -22,6 +22,8 @@ const POSTS: usize = 60;
 const NOTIFICATIONS: usize = 20;
 /// How many phases are kept.
 const PHASES: usize = 20;
+/// How many dead reports are shown.
+const DEAD: usize = 10;
 /// How many characters of a text of somebody else are kept.
 const TEXT: usize = 200;
 
@@ -31,7 +33,7 @@ pub(super) struct History {
     posts: VecDeque<Post>,
     notifications: VecDeque<Delivery>,
     phases: VecDeque<(Phase, Instant)>,
-    dead: Arc<Vec<DeadView>>,
+    dead: Arc<Vec<OutboxEntry>>,
     /// Where the last snapshot stood.
     counters: Counters,
     inbox: Option<Arc<VecDeque<Arc<Notification>>>>,
@@ -71,7 +73,7 @@ impl History {
         self.observe_phase(snapshot);
         self.observe_posts(snapshot);
         self.observe_notifications(snapshot, taker, now);
-        self.dead = Arc::clone(&snapshot.outbox.newest_dead);
+        self.dead = Arc::clone(&snapshot.outbox.dead_letters);
         self.counters = snapshot.counters.clone();
     }
 
@@ -169,17 +171,17 @@ impl History {
             taken: delivery.taken.map(|(at, _)| wall(at)),
             by: delivery.taken.map(|(_, by)| by),
         };
-        let dead = |dead: &DeadView| ShownDead {
+        let dead = |dead: &OutboxEntry| ShownDead {
             at: dead.accepted,
             what: dead.what,
             label: cut(&dead.label),
-            why: cut(&dead.reason),
+            why: cut(dead.reason.as_deref().unwrap_or_default()),
         };
         Shown {
             health: self.posts.iter().map(post).collect(),
             notifications: self.notifications.iter().map(delivery).collect(),
             phases: self.phases.iter().map(|(phase, at)| ShownPhase { at: wall(*at), phase: phase.as_str() }).collect(),
-            dead: self.dead.iter().map(dead).collect(),
+            dead: self.dead.iter().rev().take(DEAD).rev().map(dead).collect(),
         }
     }
 }

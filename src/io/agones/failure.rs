@@ -53,7 +53,7 @@ impl From<NotGranted> for Failure {
                 Code::ResourceExhausted
             }
             NotGranted::Denied(Denied::Field { .. }) => Code::InvalidArgument,
-            NotGranted::Denied(Denied::UnknownNotification) => Code::NotFound,
+            NotGranted::Denied(Denied::UnknownNotification | Denied::UnknownReport) => Code::NotFound,
             NotGranted::Denied(Denied::Store(_))
             | NotGranted::Unasked(AskError::Busy | AskError::Ended)
             | NotGranted::TooSlow { .. } => Code::Unavailable,

@@ -172,6 +172,7 @@ impl Shared {
             deadline: clock::now() + self.limits.login,
         };
         let inbound = exchange::exchange(&self.control, &outbound).await.map_err(placed)?;
+        self.note_date(&inbound);
         let basic = request.authorization.expose_secret();
         let mut secrets = vec![client_secret, basic.strip_prefix("Basic ").unwrap_or(basic)];
         match grant {

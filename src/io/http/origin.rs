@@ -45,6 +45,13 @@ impl Origin {
         self.base.scheme() == "https"
     }
 
+    /// The host, without brackets, and the port.
+    pub(super) fn host_and_port(&self) -> (&str, u16) {
+        let host = self.base.host_str().unwrap_or_default();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        (host, self.base.port_or_known_default().unwrap_or(443))
+    }
+
     /// The URL of a request; `None` if it would not come out byte for byte, as with a path step of "." or "..", which means
     /// another path in every encoding (WHATWG URL, double-dot path segment).
     pub(super) fn url(&self, path_and_query: &str) -> Option<Url> {

@@ -12,6 +12,16 @@ use super::origin::Origin;
 
 /// TLS 1.2 and 1.3 with ring. No ALPN: without an offer every server speaks HTTP/1.1.
 pub(super) fn client_config(origin: &Origin, ca_file: Option<&Path>) -> Result<ClientConfig, HttpSetupError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(HttpSetupError::Tls)?
+        .with_root_certificates(roots(origin, ca_file)?)
+        .with_no_client_auth())
+}
+
+/// The certificates at which a chain may end.
+pub(super) fn roots(origin: &Origin, ca_file: Option<&Path>) -> Result<RootCertStore, HttpSetupError> {
     let mut roots = RootCertStore::empty();
     // Over plain loopback nobody is asked for a certificate, and a hundred roots are memory.
     if origin.is_https() {
@@ -28,12 +38,7 @@ pub(super) fn client_config(origin: &Origin, ca_file: Option<&Path>) -> Result<C
     if let Some(path) = ca_file {
         add_file(&mut roots, path)?;
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(HttpSetupError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+    Ok(roots)
 }
 
 fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), HttpSetupError> {

@@ -74,6 +74,7 @@ impl From<Denied> for Refusal {
             Denied::Field { field, reason } => Self::field(field, reason),
             Denied::Phase(_) => Self::new(StatusCode::CONFLICT, "wrong_phase", message),
             Denied::UnknownNotification => Self::new(StatusCode::NOT_FOUND, "unknown_notification", message),
+            Denied::UnknownReport => Self::new(StatusCode::NOT_FOUND, "unknown_report", message),
             Denied::Store(_) => Self::unavailable("not_durable", message),
             Denied::Full { .. } => Self::unavailable("outbox_full", message),
         }

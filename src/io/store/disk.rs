@@ -144,6 +144,25 @@ fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Who has a state directory, without taking it: `None` if nobody does, else as [`OpenError::Locked`] names them. A lock that
+/// nobody has is shared with us for a moment; an agent that starts in this very moment is refused.
+///
+/// # Errors
+/// If the lock file cannot be opened, for another reason than that it is not there.
+pub fn holder_of(dir: &Path) -> io::Result<Option<String>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::open(dir.join(LOCK), flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(Some(holder(file))),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Who holds the lock, as far as the file tells.
 fn holder(file: OwnedFd) -> String {
     let mut text = String::new();

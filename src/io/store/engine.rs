@@ -49,7 +49,7 @@ const PATIENCE: u32 = 10;
 /// has happened, and are kept for the next snapshot.
 pub(super) fn is_refusable(record: &Record) -> bool {
     match record {
-        Record::Accepted(_) => true,
+        Record::Accepted(_) | Record::Revived { .. } | Record::Dropped { .. } => true,
         Record::Sdk(change) => change.is_refusable(),
         Record::Identity { .. }
         | Record::Attached
@@ -73,6 +73,7 @@ fn shrinks(record: &Record) -> bool {
         | Record::SetAside { .. }
         | Record::Sent { .. }
         | Record::Dead { .. }
+        | Record::Dropped { .. }
         | Record::Closed
         | Record::Superseded => true,
         Record::Identity { .. }
@@ -82,7 +83,8 @@ fn shrinks(record: &Record) -> bool {
         | Record::Cadence { .. }
         | Record::Page { .. }
         | Record::Failures { .. }
-        | Record::Accepted(_) => false,
+        | Record::Accepted(_)
+        | Record::Revived { .. } => false,
     }
 }
 

@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// One step of an answer.
 #[derive(Debug, Clone)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Sends these bytes.
     Send(Vec<u8>),
     /// Sends these bytes again and again, until the client is gone.
@@ -30,23 +30,23 @@ pub(super) enum Step {
 
 /// A request as it came.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Which connection it came on, from 0.
-    pub(super) connection: usize,
+    pub(crate) connection: usize,
     /// Request line and headers.
-    pub(super) head: String,
+    pub(crate) head: String,
     /// The body.
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
     /// "METHOD path".
-    pub(super) fn line(&self) -> &str {
+    pub(crate) fn line(&self) -> &str {
         self.head.split(" HTTP/1.1\r\n").next().unwrap()
     }
 
     /// The value of a header, by its name in lower case.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.split("\r\n").skip(1).find_map(|line| {
             let (key, value) = line.split_once(':')?;
             (key.to_ascii_lowercase() == name).then(|| value.trim())
@@ -68,21 +68,21 @@ struct Log {
 }
 
 /// A running server; it ends when dropped.
-pub(super) struct Stub {
+pub(crate) struct Stub {
     /// Where it listens.
-    pub(super) url: String,
+    pub(crate) url: String,
     log: Arc<Mutex<Log>>,
     _tasks: JoinSet<()>,
 }
 
 impl Stub {
     /// Answers by a script, which is given the number of the request, from 0.
-    pub(super) async fn start(script: impl Fn(usize, &Request) -> Vec<Step> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(usize, &Request) -> Vec<Step> + Send + Sync + 'static) -> Self {
         Self::start_with(None, script).await
     }
 
     /// The same over TLS.
-    pub(super) async fn start_with(
+    pub(crate) async fn start_with(
         tls: Option<TlsAcceptor>,
         script: impl Fn(usize, &Request) -> Vec<Step> + Send + Sync + 'static,
     ) -> Self {
@@ -120,37 +120,37 @@ impl Stub {
     }
 
     /// Answers everything with these bytes and keeps the connection.
-    pub(super) async fn always(bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) async fn always(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
         Self::start(move |_, _| vec![Step::Send(bytes.clone())]).await
     }
 
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.log.lock().unwrap().requests.clone()
     }
 
     /// Request lines, in the order of arrival.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.requests().iter().map(|request| request.line().to_owned()).collect()
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.log.lock().unwrap().connections
     }
 
-    pub(super) fn sent(&self) -> usize {
+    pub(crate) fn sent(&self) -> usize {
         self.log.lock().unwrap().sent
     }
 
     /// Waits until so many connections have ended.
-    pub(super) async fn ended(&self, count: usize) {
+    pub(crate) async fn ended(&self, count: usize) {
         while self.log.lock().unwrap().ended < count {
             clock::sleep(Duration::from_millis(2)).await;
         }
     }
 
     /// Waits until so many requests have come.
-    pub(super) async fn received(&self, count: usize) {
+    pub(crate) async fn received(&self, count: usize) {
         while self.log.lock().unwrap().requests.len() < count {
             clock::sleep(Duration::from_millis(2)).await;
         }
@@ -158,12 +158,12 @@ impl Stub {
 }
 
 /// A 200 with a JSON body.
-pub(super) fn ok(body: &str) -> Vec<u8> {
+pub(crate) fn ok(body: &str) -> Vec<u8> {
     answer("200 OK", "", body)
 }
 
 /// An answer with more headers, each ended by CR LF.
-pub(super) fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 {status}\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()

@@ -17,12 +17,12 @@ use tokio_rustls::TlsAcceptor;
 use super::stub::{Step, Stub, ok};
 use super::{LONG, client_credentials, environment, logged_in, read};
 
-struct Ca {
-    certificate: Certificate,
+pub(crate) struct Ca {
+    pub(crate) certificate: Certificate,
     issuer: Issuer<'static, KeyPair>,
 }
 
-fn ca() -> Ca {
+pub(crate) fn ca() -> Ca {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,7 +31,7 @@ fn ca() -> Ca {
 }
 
 /// A server whose certificate is for `name`, signed by `ca` or by itself.
-async fn server(name: &str, ca: Option<&Ca>, change: impl FnOnce(&mut CertificateParams)) -> Stub {
+pub(crate) async fn server(name: &str, ca: Option<&Ca>, change: impl FnOnce(&mut CertificateParams)) -> Stub {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     change(&mut params);

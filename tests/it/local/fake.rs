@@ -199,6 +199,8 @@ fn usual(request: &Request, snapshots: &watch::Sender<Arc<Snapshot>>) -> Granted
         | Request::Label { .. }
         | Request::Annotation { .. }
         | Request::Instance(_)
+        | Request::RetryDead(_)
+        | Request::DropDead(_)
         | Request::ClientSeen => Granted::Done,
     }
 }

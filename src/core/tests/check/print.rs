@@ -24,7 +24,7 @@ const LEFT_OUT: [(&str, &str); 10] = [
     ("since_wall", "drain"),
 ];
 /// Words whose next number only counts.
-const COUNTS: [&str; 5] = ["attempts", "faults", "inbox_version", "quiet", "Counter"];
+const COUNTS: [&str; 7] = ["attempts", "dead_version", "faults", "inbox_version", "outbox_version", "quiet", "Counter"];
 
 /// Whether a piece of this length and first byte may be one of the words above, an id, or part of an instant.
 static MARKED: [bool; 32 * 128] = {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::clock;
 use crate::core::durable::SetAside;
-use crate::core::ids::InstanceName;
+use crate::core::ids::{InstanceName, ReportId};
 use crate::core::snapshot::{GameView, HandOffView, HealthView, InstanceView, NotificationsView, PollState};
 
 /// A history, the snapshot that it sees next, and the time.
@@ -231,13 +231,14 @@ fn a_phase_is_there_once_and_dead_letters_are_the_newest() {
     past.look();
     past.snapshot.phase = Phase::Registering;
     past.snapshot.phase_since = past.now();
-    let dead = DeadView {
+    let dead = OutboxEntry {
+        id: ReportId::from_uuid(uuid::Uuid::nil()),
         accepted: "2026-01-01T00:00:00Z".parse().unwrap(),
         what: "event",
         label: "match_over".to_owned(),
-        reason: "400".to_owned(),
+        reason: Some("400".to_owned()),
     };
-    past.snapshot.outbox.newest_dead = Arc::new(vec![dead]);
+    past.snapshot.outbox.dead_letters = Arc::new(vec![dead]);
     past.look();
     past.look();
     let shown = past.shown();
