@@ -74,6 +74,23 @@ fn reports_keep_their_order_with_one_sender() {
 }
 
 #[test]
+fn a_report_leaves_once_the_record_of_the_one_before_is_on_disk() {
+    let mut rig = Rig::serving(params());
+    rig.store = None;
+    for error in ["a", "b", "c"] {
+        rig.request(fubar(error));
+        rig.stored(Ok(()));
+    }
+    rig.answer(CallKind::Fubar, Ok(Answer::Accepted));
+    assert!(!rig.kinds().contains(&CallKind::Fubar), "a crash now would put two of them in doubt");
+    rig.stored(Ok(()));
+    rig.answer(CallKind::Fubar, Ok(Answer::Accepted));
+    assert!(!rig.kinds().contains(&CallKind::Fubar));
+    rig.pass(Duration::from_millis(1100));
+    assert!(rig.kinds().contains(&CallKind::Fubar), "a disk that hangs keeps no report back");
+}
+
+#[test]
 fn the_same_key_is_the_same_report_also_while_the_first_is_on_its_way() {
     let mut rig = Rig::serving(params());
     rig.store = None;
