@@ -40,6 +40,7 @@ mod socket;
 pub mod status;
 pub(crate) mod steps;
 mod stream;
+pub mod trial;
 
 use access::Access;
 use desk::Desk;

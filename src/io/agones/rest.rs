@@ -131,6 +131,11 @@ async fn watch(State(engine): State<Arc<Engine>>, request: Request) -> Result<Re
     Ok(good(Body::new(Lines { step: Some(step(engine.watch().await)) })))
 }
 
+/// How many of the calls take these bytes for their messages. Nothing is carried out.
+pub(crate) fn takers(bytes: &[u8]) -> usize {
+    body::takers(bytes)
+}
+
 /// A document as a watcher gets it, without an end of line.
 pub(super) fn result(json: &Bytes) -> Vec<u8> {
     [&b"{\"result\":"[..], json, b"}"].concat()

@@ -1,13 +1,41 @@
 //! Whatever comes in, the answer is an answer and the next one is served.
 
 use std::cell::Cell;
+use std::fs;
+use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
+use rallyhere_agent::io::local::trial::bodies;
 use serde_json::{Value, json};
 
 use super::fake::Served;
 use super::raw::request;
+
+/// What a fuzzer begins with, and what it has found: named by how it must be read.
+#[test]
+fn bodies_of_the_corpus_are_taken_or_refused_as_their_names_say() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fuzz/local_body");
+    let mut read = 0;
+    for entry in fs::read_dir(corpus).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let body = fs::read(&path).unwrap();
+        let takers = bodies(&body);
+        // Odd ones are refused by the calls that know the field, and ignored by those that do not.
+        let wanted = if name.starts_with("odd-") { takers > 0 } else { name.starts_with("good-") };
+        assert_eq!(takers > 0, wanted, "{name}: {takers} calls take it");
+        // Nor is any beginning of it, or any other byte in it, a reason to fall over.
+        for at in 0..body.len().min(200) {
+            let _cut = bodies(&body[..at]);
+            let mut other = body.clone();
+            other[at] ^= 0x5a;
+            let _changed = bodies(&other);
+        }
+        read += 1;
+    }
+    assert!(read >= 12, "{read}");
+}
 
 #[tokio::test]
 async fn malformed_http_ends_its_own_connection_only() {

@@ -116,6 +116,17 @@ fn parse_all(bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How many of the calls take these bytes for their messages.
+pub(super) fn takers(bytes: &[u8]) -> usize {
+    let taken = [
+        parse_one::<Empty>(bytes).is_ok(),
+        parse_one::<KeyValue>(bytes).is_ok(),
+        parse_one::<Span>(bytes).is_ok(),
+        parse_all(bytes).is_ok(),
+    ];
+    taken.iter().filter(|taken| **taken).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
