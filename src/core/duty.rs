@@ -73,7 +73,7 @@ pub struct Listing {
     pub custom_data: CustomData,
 }
 
-/// What becomes of a duty that failed.
+/// What becomes of a report, an event or a duty that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ruling {
     /// It is as it should be all the same.
@@ -84,6 +84,28 @@ pub enum Ruling {
     Slow,
     /// Again soon.
     Soon,
+}
+
+impl Ruling {
+    /// What a failure means for whatever was to be delivered.
+    pub fn of(failure: &Failure) -> Self {
+        match failure.kind {
+            FailureKind::Rejected => Self::Dead,
+            FailureKind::NotFound if failure.is_session_gone() => Self::Dead,
+            FailureKind::Forbidden | FailureKind::NotFound | FailureKind::Unsupported | FailureKind::Conflict => {
+                Self::Slow
+            }
+            FailureKind::Unreachable
+            | FailureKind::Cut
+            | FailureKind::TimedOut
+            | FailureKind::NoToken
+            | FailureKind::Unauthorised
+            | FailureKind::Throttled
+            | FailureKind::Server
+            | FailureKind::Redirected
+            | FailureKind::Malformed => Self::Soon,
+        }
+    }
 }
 
 impl Duty {
@@ -136,24 +158,13 @@ impl Duty {
             Self::EndMatch | Self::UnlistBrowser | Self::RemovePlayer { .. } => (false, true),
             Self::UpdateMatch(_) | Self::UpdateBrowser(_) | Self::UpdateSession { .. } => (false, false),
         };
-        match failure.kind {
-            FailureKind::NotFound if ends => Ruling::Done,
-            FailureKind::NotFound if failure.code.is_some() => Ruling::Dead,
-            FailureKind::Conflict if begins && doubtful => Ruling::Done,
-            FailureKind::Conflict if begins => Ruling::Dead,
-            FailureKind::Rejected => Ruling::Dead,
-            FailureKind::Forbidden | FailureKind::NotFound | FailureKind::Unsupported | FailureKind::Conflict => {
-                Ruling::Slow
-            }
-            FailureKind::Unreachable
-            | FailureKind::Cut
-            | FailureKind::TimedOut
-            | FailureKind::NoToken
-            | FailureKind::Unauthorised
-            | FailureKind::Throttled
-            | FailureKind::Server
-            | FailureKind::Redirected
-            | FailureKind::Malformed => Ruling::Soon,
+        let (gone, taken) = (failure.kind == FailureKind::NotFound, failure.kind == FailureKind::Conflict);
+        if (gone && ends) || (taken && begins && doubtful) {
+            Ruling::Done
+        } else if (gone && failure.code.is_some()) || (taken && begins) {
+            Ruling::Dead
+        } else {
+            Ruling::of(failure)
         }
     }
 }

@@ -331,8 +331,8 @@ impl Outbox {
         }
         let doubtful = self.doubtful.as_ref() == Some(&report_id);
         let (kind, ruling) = match &report.content {
-            Content::Fubar { .. } => (CallKind::Fubar, report_ruling(&failure)),
-            Content::Event(_) => (CallKind::PostEvent, report_ruling(&failure)),
+            Content::Fubar { .. } => (CallKind::Fubar, Ruling::of(&failure)),
+            Content::Event(_) => (CallKind::PostEvent, Ruling::of(&failure)),
             Content::Duty(duty) => (duty.call_kind(), duty.ruling(&failure, doubtful)),
         };
         if failure.is_ambiguous() && is_duty(&report) {
@@ -409,26 +409,6 @@ impl Outbox {
             oldest: self.listed.oldest(),
             dead_letters: self.listed.dead(),
         }
-    }
-}
-
-/// What the failure of a report or an event means.
-fn report_ruling(failure: &Failure) -> Ruling {
-    match failure.kind {
-        FailureKind::Rejected => Ruling::Dead,
-        FailureKind::NotFound if failure.is_session_gone() => Ruling::Dead,
-        FailureKind::Forbidden | FailureKind::NotFound | FailureKind::Unsupported | FailureKind::Conflict => {
-            Ruling::Slow
-        }
-        FailureKind::Unreachable
-        | FailureKind::Cut
-        | FailureKind::TimedOut
-        | FailureKind::NoToken
-        | FailureKind::Unauthorised
-        | FailureKind::Throttled
-        | FailureKind::Server
-        | FailureKind::Redirected
-        | FailureKind::Malformed => Ruling::Soon,
     }
 }
 

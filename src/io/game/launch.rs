@@ -1,6 +1,7 @@
 //! Starting a game: its environment, its output, its process group.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,13 +14,7 @@ use tokio::process::Child;
 use super::Reach;
 use crate::config::settings::Command;
 use crate::core::ids::{AllocationId, InstanceId, SessionId};
-
-/// Variables that are the agent's own business: they would tell the game's libraries that systemd, or a log, is theirs
-/// (sd_notify(3), sd_listen_fds(3), systemd.exec(5)).
-const OURS: [&str; 5] = ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "JOURNAL_STREAM", "INVOCATION_ID", "MAINPID"];
-
-/// Beginnings of such names. Those of the agent may hold secrets.
-const OURS_FROM: [&str; 4] = ["WATCHDOG_", "LISTEN_", "FDSTORE", "RALLYHERE_AGENT_"];
+use crate::io::child::is_withheld;
 
 /// What the game is told of whom it serves.
 #[derive(Debug, Clone, Default)]
@@ -37,8 +32,7 @@ pub(super) fn environment(
     reach: &Reach,
     whom: &Whom,
 ) -> BTreeMap<String, String> {
-    let is_ours = |name: &str| OURS.contains(&name) || OURS_FROM.iter().any(|from| name.starts_with(from));
-    let inherited = agents.iter().filter(|(name, _)| !is_ours(name)).chain(games);
+    let inherited = agents.iter().filter(|(name, _)| !is_withheld(OsStr::new(name))).chain(games);
     let mut out: BTreeMap<String, String> = inherited.map(|(name, value)| (name.clone(), value.clone())).collect();
     let told = [
         ("RALLYHERE_AGENT_SOCKET", reach.socket.as_ref().map(|path| path.display().to_string())),

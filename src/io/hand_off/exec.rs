@@ -3,7 +3,6 @@
 //! Exit code 0 takes it. Anything else is a failed try, and what the command has left running is killed before the next one;
 //! a command that exits with 0 may leave something running. It has a process group of its own, so that all of it can be killed.
 
-use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +14,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::clock;
 use crate::core::process::{HandOver, Untaken};
+use crate::io::child::is_withheld;
 use crate::wire::for_people;
 
 /// How many lines of its output are logged, of both streams together.
@@ -25,19 +25,6 @@ const LINE: usize = 500;
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How long it may take to be gone after SIGKILL; a process that hangs in the kernel does not keep us.
 const KILLED: Duration = Duration::from_millis(300);
-
-/// What is ours, and not a child's: it would speak to the service manager in our name, or hold a secret.
-const WITHHELD: [&str; 7] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "CREDENTIALS_DIRECTORY",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-];
-/// Our configuration may hold the client's secret.
-const OURS: &str = "RALLYHERE_AGENT_";
 
 /// Runs the command for one notification.
 pub(super) async fn run(command: &[String], limit: Duration, what: &HandOver) -> Result<(), Untaken> {
@@ -115,20 +102,13 @@ fn prepared(program: &str, arguments: &[String], what: &HandOver) -> Command {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
-    for name in WITHHELD {
-        command.env_remove(name);
-    }
     // The names only, to take them away: whatever was configured through them may be a secret.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(name)) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_withheld(name)) {
         command.env_remove(name);
     }
     command.env("RALLYHERE_NOTIFICATION_ID", what.notification.notification_id.as_str());
     command.env("RALLYHERE_NOTIFICATION_ATTEMPT", what.attempt.to_string());
     command
-}
-
-fn is_ours(name: &OsStr) -> bool {
-    name.as_encoded_bytes().get(..OURS.len()).is_some_and(|start| start.eq_ignore_ascii_case(OURS.as_bytes()))
 }
 
 /// Writes the notification and closes. Whether it is read is the command's business: one that has ended or does not listen

@@ -6,7 +6,6 @@
 //! `RALLYHERE_GAME_PID` where the game's process is known.
 
 use std::convert::Infallible;
-use std::ffi::OsStr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -18,6 +17,7 @@ use tokio::process::Command;
 use super::{Finding, Found, Progress, REASON_LIMIT};
 use crate::clock;
 use crate::core::instance::Health;
+use crate::io::child::is_withheld;
 
 /// How the command learns the game's process id.
 const GAME_PID: &str = "RALLYHERE_GAME_PID";
@@ -32,7 +32,7 @@ pub(super) async fn ask(command: &[String], pid: Option<u32>, progress: &mut Pro
     progress.is("the command runs, and is killed now");
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_the_agent(name)) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_withheld(name)) {
         command.env_remove(name);
     }
     match pid {
@@ -65,14 +65,6 @@ pub(super) async fn ask(command: &[String], pid: Option<u32>, progress: &mut Pro
         }
     }
     verdict(status.map_err(|error| format!("cannot wait for {program}: {error}"))?, line.text())
-}
-
-/// What was meant for the agent and is no business of a command: the service manager's sockets, and the agent's own
-/// settings, in which there may be secrets.
-fn is_of_the_agent(name: &OsStr) -> bool {
-    let name = name.as_encoded_bytes();
-    ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY"].iter().any(|own| name == own.as_bytes())
-        || ["WATCHDOG_", "LISTEN_", "RALLYHERE_AGENT_"].iter().any(|own| name.starts_with(own.as_bytes()))
 }
 
 fn verdict(status: ExitStatus, line: Option<String>) -> Found {
