@@ -73,6 +73,12 @@ async fn it_is_found_its_crash_is_told_and_the_next_one_is_followed() {
     let first = until_followed(&machine, GAME, "demo").await;
     until("figures of another user's process", &machine, || shown(&machine)["memory_bytes"].as_u64()).await;
 
+    // An agent that was killed finds it again, and asks it for nothing.
+    machine.run(&format!("systemctl kill --kill-whom=main --signal=SIGKILL {UNIT}"));
+    machine.until_shown(UNIT, "NRestarts", |restarts| restarts == "1").await;
+    assert_eq!(until_followed(&machine, GAME, "demo").await, first);
+    assert_eq!(machine.calls("register"), 1, "{}", machine.ledger()["calls"]);
+
     next_session(&machine, "two");
     // How soon: by the clock of systemd, which is the first to know.
     machine.run(&format!("systemctl kill --kill-whom=main --signal=SEGV {GAME}"));
