@@ -7,7 +7,7 @@ set -euo pipefail
 binary=$(realpath "$1")
 kernel=$(realpath "$2")
 cd "$(dirname "${BASH_SOURCE[0]}")"
-limit=170s
+limit=400s
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
