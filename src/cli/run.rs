@@ -11,6 +11,7 @@ use crate::io::notify::Notifier;
 use crate::io::signals::Signals;
 use crate::telemetry::log::{self, LogHandle};
 
+mod farewell;
 mod observe;
 pub(super) mod running;
 mod supervise;

@@ -10,6 +10,7 @@ mod game;
 pub(crate) mod home;
 mod life;
 mod login;
+mod manager;
 mod operator;
 mod outages;
 mod permissions;

@@ -11,10 +11,12 @@
     reason = "a test may fail by panicking, and says what it measured"
 )]
 
+mod child;
 mod life;
 mod machine;
 mod package;
 mod sandbox;
+mod unit;
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::farewell;
 use crate::clock;
 use crate::core::auth::AuthState;
 use crate::core::ids::SessionId;
@@ -25,6 +26,7 @@ struct Gist {
     auth: AuthState,
     verdict: Health,
     session: Option<SessionId>,
+    ends: bool,
 }
 
 impl Gist {
@@ -34,6 +36,7 @@ impl Gist {
             auth: snapshot.auth.state,
             verdict: snapshot.health.verdict,
             session: snapshot.instance.session_id.clone(),
+            ends: farewell::ends(snapshot),
         }
     }
 }

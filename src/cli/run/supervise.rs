@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::farewell::Farewell;
 use super::running::{Running, ended, worse};
 use super::{observe, words};
 use crate::clock;
 use crate::config::settings::{Auth, Settings, Surroundings};
 use crate::config::{self, Sources};
 use crate::core::auth::AuthState;
-use crate::core::phase::Phase;
 use crate::exit::Exit;
 use crate::io::notify::Notifier;
 use crate::io::signals::{SignalEvent, Signals};
@@ -30,9 +30,6 @@ const HUNG: Duration = Duration::from_secs(1);
 const SECRETS: Duration = Duration::from_secs(5);
 /// The watchdog is not fed more often than this, however impatient it says it is.
 const FEED_FLOOR: Duration = Duration::from_millis(50);
-/// Asked of the service manager at each look while draining, so that a long drain is not cut off.
-const EXTENSION: Duration = Duration::from_secs(15);
-
 /// What supervision waits for.
 enum Turn {
     Signal(SignalEvent),
@@ -56,6 +53,7 @@ pub(super) async fn supervise(
     notifier.ready(&words::status(&snapshots(&running)));
     let mut shown = String::new();
     let mut exit = Exit::Done;
+    let mut farewell = Farewell::new(&running.settings.instances);
     let begun = clock::now();
     let (mut last_look, mut next_look, mut next_feed, mut next_secrets) = (begun, begun, begun, begun + SECRETS);
     loop {
@@ -76,7 +74,7 @@ pub(super) async fn supervise(
         match turn {
             Turn::Signal(SignalEvent::Drain(name)) => {
                 tracing::info!(signal = name, "draining; a second signal ends at once");
-                notifier.stopping("draining");
+                farewell.begin(&notifier, "draining");
                 running.host.drain(name);
             }
             Turn::Signal(SignalEvent::Reload) => {
@@ -86,7 +84,12 @@ pub(super) async fn supervise(
             }
             Turn::Ended(one) => exit = worse(exit, one),
             Turn::Store if is_old(&running) => {}
-            Turn::Store | Turn::News => next_look = next_look.min(last_look + NEWS),
+            Turn::Store => next_look = next_look.min(last_look + NEWS),
+            Turn::News => {
+                next_look = next_look.min(last_look + NEWS);
+                // At once: who waits for our end, to start us again, must know that it has begun.
+                farewell.look(&notifier, &snapshots(&running));
+            }
             Turn::Look => {
                 feed(&running, &notifier, &mut next_feed);
                 let now = clock::now();
@@ -100,9 +103,8 @@ pub(super) async fn supervise(
                     notifier.status(&now_shown);
                     shown = now_shown;
                 }
-                if snapshots.iter().any(|snapshot| snapshot.phase == Phase::Draining) {
-                    notifier.extend_timeout(EXTENSION);
-                }
+                farewell.look(&notifier, &snapshots);
+                farewell.extend(&notifier);
                 look_at_store(&mut running);
                 if running.host.auth().borrow().state == AuthState::Denied {
                     if next_secrets <= now {

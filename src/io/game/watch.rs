@@ -114,8 +114,9 @@ impl Watch {
             Place::Unit(_) => {
                 let Place::Unit(unit) = &mut self.place else { return Look::Nothing };
                 match unit.main_pid().await {
-                    Some(pid) => blocking(move || alive(pid).map_or(Look::Nothing, Look::Found)).await,
-                    None => Look::Nothing,
+                    Ok(Some(pid)) => blocking(move || alive(pid).map_or(Look::Nothing, Look::Found)).await,
+                    Ok(None) => Look::Nothing,
+                    Err(why) => Look::Odd(why),
                 }
             }
         }
