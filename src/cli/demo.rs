@@ -200,7 +200,7 @@ fn settings(place: &Place, environment: &str, hold: bool) -> Result<config::Sett
     }
     let mut surroundings = Surroundings::default();
     surroundings.env.insert("RUNTIME_DIRECTORY".to_owned(), place.file("runtime").display().to_string());
-    let sources = Sources { file: Some(file), set: Vec::new() };
+    let sources = Sources { file: Some(file), ..Sources::default() };
     Ok(config::load(&sources, &surroundings).map_err(DemoError::Config)?.settings)
 }
 

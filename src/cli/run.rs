@@ -46,7 +46,7 @@ impl Args {
             let words: Vec<toml::Value> = self.game.iter().cloned().map(toml::Value::String).collect();
             set.push(format!("game.command={}", toml::Value::Array(words)));
         }
-        Sources { file: self.config.clone(), set }
+        Sources { file: self.config.clone(), set, host: false }
     }
 }
 
