@@ -154,10 +154,10 @@ async fn tell(args: &Args, place: &Place, terminal: &mut Terminal<'_>) -> Result
         None,
         None,
     )?;
-    let socket = running.locals.iter().find_map(|local| local.socket.clone());
+    let socket = running.stations.iter().find_map(|station| station.local.socket.clone());
     let socket =
         socket.ok_or(DemoError::Io { what: "open the socket of the game", source: io::Error::other("none") })?;
-    timeline.follow(running.host.handles());
+    timeline.follow(running.stations.first().map(|station| &station.member.handle));
     let game = game::start(&socket).map_err(io_error("start the game"))?;
     timeline.listen_to(game);
 

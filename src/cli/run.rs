@@ -13,7 +13,9 @@ use crate::telemetry::log::{self, LogHandle};
 
 mod observe;
 pub(super) mod running;
+mod station;
 mod supervise;
+mod turnover;
 mod words;
 
 use running::Running;

@@ -83,6 +83,8 @@ pub struct Instance {
     pub probes: Vec<Probe>,
     /// `notifications.deliver` and what belongs to it.
     pub hand_off: HandOff,
+    /// instance.recycle: after its end it waits for the next allocation.
+    pub recycle: bool,
     /// A number made of all its keys as they were written, but for what stands in files: another number is another
     /// configuration.
     pub written: u64,

@@ -233,6 +233,7 @@ impl Checker<'_> {
             game: game?,
             probes: probes?,
             hand_off: hand_off?,
+            recycle: self.recycle()?,
             written: instances::written(self.raw),
         })
     }

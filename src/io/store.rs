@@ -205,4 +205,10 @@ impl Store for DiskStore {
             verdict
         }
     }
+
+    fn recall(&self, instance: &InstanceName) -> impl Future<Output = Result<Durable, StoreFault>> + Send + 'static {
+        let (reply, remembered) = oneshot::channel();
+        self.handle.queue.recall(instance, reply);
+        async move { remembered.await.map_err(|_ended| StoreFault::Failed) }
+    }
 }

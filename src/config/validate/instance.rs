@@ -45,6 +45,20 @@ impl Checker<'_> {
         }
     }
 
+    /// `instance.recycle`
+    pub(super) fn recycle(&mut self) -> Option<bool> {
+        let raw = &self.raw.instance;
+        if raw.recycle && !(raw.session_id.is_empty() && raw.allocation_id.is_empty()) {
+            self.refuse(
+                "instance.recycle",
+                "needs allocations that come anew, but session or allocation are fixed: an ended session does not come again"
+                    .to_owned(),
+            );
+            return None;
+        }
+        Some(raw.recycle)
+    }
+
     fn custom_data(&mut self, key: &str, data: &CustomData) -> Option<CustomData> {
         let wrong: Vec<(&str, String)> = values::custom_data(data).collect();
         for (name, reason) in &wrong {
