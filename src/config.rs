@@ -22,6 +22,7 @@
 //! **Architecture invariant:** nothing in here reads the process's environment or clock; they come in as
 //! [`Surroundings`]. Files are read when asked to and never watched.
 
+pub mod drop_in;
 pub mod error;
 mod files;
 mod layer;

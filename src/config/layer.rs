@@ -59,6 +59,13 @@ impl Layer {
     }
 }
 
+impl Layer {
+    /// Its values, without secrets.
+    pub(super) fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+}
+
 impl Source for Layer {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())

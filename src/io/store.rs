@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-pub use self::disk::holder_of;
+pub use self::disk::{holder_of, process_of};
 pub use self::finding::{Finding, OpenError, StoreStatus};
 pub use self::memory::MemoryStore;
 

@@ -225,3 +225,45 @@ async fn an_agent_of_one_says_that_a_table_of_instances_waits_for_the_next_start
     stage.until_beats(1).await;
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn instances_are_listed_added_and_taken_away_by_command() {
+    let (stage, home) = stage_and_home().await;
+    let mut agent = home.start();
+    agent.until_says("rallyhere-agent is there").await;
+    let file = home.config().display().to_string();
+    let add = [
+        "instance",
+        "--config",
+        &file,
+        "add",
+        "a",
+        "--set",
+        "instance.session_id=a",
+        "--set",
+        "health.unhealthy_after=7",
+    ];
+    let (code, said) = home.command(&add).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("hosts it"), "{said}");
+    until_phase(&home, "a", "serving").await;
+    let (code, said) = home.command(&add).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("there is an instance a already"), "{said}");
+    let bad = ["instance", "--config", &file, "add", "b", "--set", "instance.sesion_id=b"];
+    let (code, said) = home.command(&bad).await;
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("did you mean instances.b.instance.session_id?"), "{said}");
+    assert!(!home.path("agent.d/instance-b.toml").exists());
+    let (code, said) = home.command(&["instance", "--config", &file, "list"]).await;
+    assert!(code == 0 && said.contains("serving"), "{said}");
+    let (code, said) = home.command(&["status", "--instance", "a"]).await;
+    assert!(code == 0 && said.contains("serving"), "{said}");
+    let (code, said) = home.command(&["instance", "--config", &file, "remove", "a"]).await;
+    assert_eq!(code, 0, "{said}");
+    until("a to be unregistered", async || instance_of(&stage, "a").is_null().then_some(())).await;
+    let (code, said) = home.command(&["instance", "--config", &file, "remove", "a"]).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(agent.is_running());
+    agent.stop().await;
+}
