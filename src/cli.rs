@@ -21,6 +21,7 @@ mod drain;
 mod event;
 mod fubar;
 mod health;
+mod instance;
 mod notifications;
 mod outbox;
 mod ready;
@@ -59,6 +60,8 @@ enum Command {
     Check(check::Args),
     /// Look at everything that the agent needs, and say what to do about what is missing.
     Doctor(doctor::Args),
+    /// List, add and take away the instances of a host.
+    Instance(instance::Args),
     /// Show how a running agent is doing.
     Status(status::Args),
     /// Say that the game is ready for players.
@@ -145,6 +148,7 @@ pub fn execute(
         Command::Simulate(args) => simulate::run(&args, surroundings, terminal),
         Command::Check(args) => check::run(&args, surroundings, terminal),
         Command::Doctor(args) => doctor::run(&args, surroundings, terminal),
+        Command::Instance(args) => instance::run(&args, surroundings, terminal),
         Command::Status(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
             status::run(&args, client, terminal).await
         }),

@@ -22,6 +22,7 @@
 //! **Architecture invariant:** nothing in here reads the process's environment or clock; they come in as
 //! [`Surroundings`]. Files are read when asked to and never watched.
 
+pub mod drop_in;
 pub mod error;
 mod files;
 mod layer;
@@ -57,6 +58,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// `--set`, in order; a later one wins.
     pub set: Vec<String>,
+    /// The agent already runs as a host of many: then the last of its instances may go.
+    pub host: bool,
 }
 
 impl fmt::Debug for Sources {
@@ -117,7 +120,7 @@ fn load_from(default: &Path, sources: &Sources, surroundings: &Surroundings) -> 
         incomplete |= part.broken;
     }
     let merged = match merge::merge(layers) {
-        Ok(merged) => merged,
+        Ok(merged) => merge::Merged { host: merged.host || sources.host, ..merged },
         Err(mistake) => {
             mistakes.push(mistake);
             return Err(ConfigError { mistakes });
@@ -128,7 +131,11 @@ fn load_from(default: &Path, sources: &Sources, surroundings: &Surroundings) -> 
     warnings.extend(verdict.warnings);
     match verdict.settings {
         Some(settings) if mistakes.is_empty() => {
-            let merged = toml::to_string(&verdict.raw).map_err(internal)?;
+            let mut merged = toml::Table::try_from(&verdict.raw).map_err(internal)?;
+            if !settings.host {
+                merged.remove("instances");
+            }
+            let merged = toml::to_string(&merged).map_err(internal)?;
             Ok(Loaded { settings, merged, files, warnings })
         }
         _ => Err(ConfigError { mistakes }),

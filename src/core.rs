@@ -27,6 +27,7 @@ pub mod params;
 pub mod phase;
 pub mod process;
 mod publisher;
+pub mod recycle;
 pub mod sdk;
 mod session;
 pub mod snapshot;

@@ -20,6 +20,7 @@ use crate::ports::Asked;
 
 pub mod host;
 pub mod instance;
+pub mod lives;
 pub mod login;
 mod narrate;
 
@@ -65,6 +66,16 @@ impl Pulse {
     /// A loop that begins now.
     pub fn new() -> Self {
         Self { began: clock::now(), beat: Arc::new(AtomicU64::new(0)), over: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// Whether somebody but the one who asks holds it: the loop, or who may start another.
+    fn is_held(&self) -> bool {
+        Arc::strong_count(&self.over) > 1
+    }
+
+    fn begin_again(&self) {
+        self.over.store(false, Ordering::Relaxed);
+        self.beat();
     }
 
     fn beat(&self) {
@@ -133,8 +144,8 @@ impl<E: Send + 'static> Tasks<E> {
     }
 }
 
-/// Drives a machine to its end.
-pub async fn drive<M, W>(mut machine: M, mut world: W, mut inbox: Inbox<M::Event>, pulse: Pulse) -> W
+/// Drives a machine to its end. World and inbox outlive it.
+pub async fn drive<M, W>(mut machine: M, mut world: W, mut inbox: Inbox<M::Event>, pulse: Pulse) -> (W, Inbox<M::Event>)
 where
     M: Machine,
     M::Event: Send + 'static,
@@ -158,7 +169,7 @@ where
             None => machine.handle_timeout(clock::now()),
         }
     }
-    world
+    (world, inbox)
 }
 
 /// The one place where a loop waits. Every future here may be dropped at any time without losing anything: `recv` and

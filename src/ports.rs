@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::core::call::{Answer, Call, Failure, LoggedIn, Login};
-use crate::core::durable::Record;
+use crate::core::durable::{Durable, Record};
 use crate::core::event::{Request, StoreFault, Verdict};
 use crate::core::ids::{Generation, InstanceName};
 use crate::core::process::{HandOver, Order, Untaken};
@@ -38,6 +38,9 @@ pub trait Store: Clone + Send + Sync + 'static {
         instance: &InstanceName,
         records: Vec<Record>,
     ) -> impl Future<Output = Result<(), StoreFault>> + Send + 'static;
+    /// What is remembered of an instance, with every record that was handed over before: for its next life. Nothing, if
+    /// nobody of this name was ever there.
+    fn recall(&self, instance: &InstanceName) -> impl Future<Output = Result<Durable, StoreFault>> + Send + 'static;
 }
 
 /// The game's side of one instance: its process, and whoever is pushed its notifications. What it finds out comes back as

@@ -20,7 +20,8 @@ pub struct Args {
 
 /// Validates and prints.
 pub fn run(args: &Args, surroundings: &Surroundings, terminal: &mut Terminal<'_>) -> Exit {
-    let sources = Sources { file: args.config.clone(), set: args.set.iter().map(ToString::to_string).collect() };
+    let sources =
+        Sources { file: args.config.clone(), set: args.set.iter().map(ToString::to_string).collect(), host: false };
     let (text, exit) = check(&sources, surroundings);
     if exit == Exit::Done {
         return finish(terminal, |terminal| terminal.say(text.trim_end()).map_err(CommandError::Output));

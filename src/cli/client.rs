@@ -39,6 +39,9 @@ pub(super) struct Connect {
     /// The agent's socket; without it and --url, RALLYHERE_AGENT_SOCKET, RALLYHERE_AGENT_URL and the usual places.
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
     socket: Option<PathBuf>,
+    /// The instance of a host that is meant, by its name: NAME.sock in the usual places.
+    #[arg(long, global = true, value_name = "NAME", conflicts_with_all = ["url", "socket"])]
+    instance: Option<String>,
     /// The agent's address, as in local_api.listen: http://127.0.0.1:9358
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
@@ -73,7 +76,10 @@ impl Client {
         let target = match (&connect.socket, &connect.url) {
             (Some(path), _) => Target::Socket(path.clone()),
             (None, Some(url)) => Target::parse(url)?,
-            (None, None) => Target::usual(surroundings)?,
+            (None, None) => match &connect.instance {
+                Some(name) => Target::of_instance(name, surroundings)?,
+                None => Target::usual(surroundings)?,
+            },
         };
         let token = match &target {
             Target::Socket(_) => None,

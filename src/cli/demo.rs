@@ -154,10 +154,10 @@ async fn tell(args: &Args, place: &Place, terminal: &mut Terminal<'_>) -> Result
         None,
         None,
     )?;
-    let socket = running.locals.iter().find_map(|local| local.socket.clone());
+    let socket = running.stations.iter().find_map(|station| station.local.socket.clone());
     let socket =
         socket.ok_or(DemoError::Io { what: "open the socket of the game", source: io::Error::other("none") })?;
-    timeline.follow(running.host.handles());
+    timeline.follow(running.stations.first().map(|station| &station.member.handle));
     let game = game::start(&socket).map_err(io_error("start the game"))?;
     timeline.listen_to(game);
 
@@ -200,7 +200,7 @@ fn settings(place: &Place, environment: &str, hold: bool) -> Result<config::Sett
     }
     let mut surroundings = Surroundings::default();
     surroundings.env.insert("RUNTIME_DIRECTORY".to_owned(), place.file("runtime").display().to_string());
-    let sources = Sources { file: Some(file), set: Vec::new() };
+    let sources = Sources { file: Some(file), ..Sources::default() };
     Ok(config::load(&sources, &surroundings).map_err(DemoError::Config)?.settings)
 }
 

@@ -33,7 +33,8 @@ pub struct Args {
 
 /// Looks at everything.
 pub fn run(args: &Args, surroundings: &Surroundings, terminal: &mut Terminal<'_>) -> Exit {
-    let sources = Sources { file: args.config.clone(), set: args.set.iter().map(ToString::to_string).collect() };
+    let sources =
+        Sources { file: args.config.clone(), set: args.set.iter().map(ToString::to_string).collect(), host: false };
     let mut findings = Findings::new(args.json);
     let loaded = match config::load(&sources, surroundings) {
         Ok(loaded) => loaded,

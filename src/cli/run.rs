@@ -14,7 +14,9 @@ use crate::telemetry::log::{self, LogHandle};
 mod farewell;
 mod observe;
 pub(super) mod running;
+mod station;
 mod supervise;
+mod turnover;
 mod words;
 
 use running::Running;
@@ -47,7 +49,7 @@ impl Args {
             let words: Vec<toml::Value> = self.game.iter().cloned().map(toml::Value::String).collect();
             set.push(format!("game.command={}", toml::Value::Array(words)));
         }
-        Sources { file: self.config.clone(), set }
+        Sources { file: self.config.clone(), set, host: false }
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) fn find(named_file: Option<&Path>, default: &Path) -> (Vec<(PathBuf, 
         Err(error) if error.is_absent() && named_file.is_none() => {}
         Err(error) => mistakes.push(unreadable(&error)),
     }
-    let directory = main.parent().unwrap_or_else(|| Path::new("")).join(DROP_INS);
+    let directory = drop_in_directory(main);
     let failed = |source| FileError::Read { path: directory.clone(), source };
     match drop_ins(&directory) {
         Ok(paths) => {
@@ -135,6 +135,11 @@ pub(super) fn find(named_file: Option<&Path>, default: &Path) -> (Vec<(PathBuf, 
         Err(error) => mistakes.push(unreadable(&failed(error))),
     }
     (found, mistakes)
+}
+
+/// Where the drop-in files lie that belong to a configuration file.
+pub(super) fn drop_in_directory(main: &Path) -> PathBuf {
+    main.parent().unwrap_or_else(|| Path::new("")).join(DROP_INS)
 }
 
 /// `*.toml`, as a shell means it: hidden files are not among them. In the order of their names.

@@ -1,12 +1,13 @@
 //! One layer: what one file, the environment or the command line says, already of the right types and with the place of
 //! each value. Secrets lie beside the values, never among them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use config::{Map, Source, Value, ValueKind};
 
 use super::error::{Mistake, dotted};
-use super::shape::{Kind, SECRETS, Shape};
+use super::shape::{Kind, OWN, SECRETS, Shape};
 
 /// What one source says.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +15,10 @@ pub(super) struct Layer {
     values: Map<String, Value>,
     /// The secrets that it gives, in order.
     pub(super) secrets: Vec<Written>,
+    /// Whether it has a table of instances, if only an empty one.
+    pub(super) host: bool,
+    /// Where it names an instance, by dotted key: `config` forgets the places of tables.
+    pub(super) named: BTreeMap<String, String>,
 }
 
 /// A secret as it was written.
@@ -54,6 +59,13 @@ impl Layer {
     }
 }
 
+impl Layer {
+    /// Its values, without secrets.
+    pub(super) fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+}
+
 impl Source for Layer {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
@@ -70,10 +82,20 @@ impl Source for Layer {
 pub(super) fn unknown<S: AsRef<str>>(shape: &Shape, path: &[S], origin: &str) -> (Mistake, Option<String>) {
     let nearest = shape.nearest(path);
     let reason = match nearest {
-        Some(nearest) => format!("there is no such key; did you mean {nearest}?"),
+        Some(ref nearest) => format!("there is no such key; did you mean {nearest}?"),
+        None if is_of_the_process(shape, path) => {
+            format!("is not one of an instance's own: it is said once, for all; an instance has {}", OWN.join(", "))
+        }
         None => "there is no such key".to_owned(),
     };
-    (Mistake { key: dotted(path), origin: Some(origin.to_owned()), reason }, nearest.map(str::to_owned))
+    (Mistake { key: dotted(path), origin: Some(origin.to_owned()), reason }, nearest)
+}
+
+/// Whether this is a section of the process that stands within an instance.
+fn is_of_the_process<S: AsRef<str>>(shape: &Shape, path: &[S]) -> bool {
+    let is_instance = path.first().is_some_and(|first| first.as_ref() == "instances");
+    let section = path.get(2).map(AsRef::as_ref);
+    is_instance && section.is_some_and(|section| !OWN.contains(&section) && shape.find(&[section]).is_some())
 }
 
 /// The mistake of a value of the wrong type. It never shows the value, which may be a secret that slipped.

@@ -27,6 +27,8 @@ pub(super) struct Merged {
     pub(super) origins: BTreeMap<String, String>,
     /// The secrets, by key, from the highest layer that names them.
     pub(super) secrets: BTreeMap<String, Written>,
+    /// Whether a table of instances was written, if only an empty one.
+    pub(super) host: bool,
 }
 
 /// Lays the layers over the defaults and over each other, the last on top.
@@ -37,18 +39,19 @@ pub(super) fn merge(layers: Vec<Layer>) -> Result<Merged, Mistake> {
     let internal = |key: String, reason: String| Mistake { key, origin: None, reason };
     let defaults = Config::try_from(&Raw::default()).map_err(|error| internal(String::new(), error.to_string()))?;
     let mut builder = Config::builder().add_source(defaults);
-    let mut secrets = BTreeMap::new();
+    let (mut secrets, mut origins, mut host) = (BTreeMap::new(), BTreeMap::new(), false);
     for mut layer in layers {
         secrets.extend(layer.secrets.drain(..).map(|secret| (secret.key.clone(), secret)));
+        origins.append(&mut layer.named);
+        host |= layer.host;
         builder = builder.add_source(layer);
     }
     let merged = builder.build().map_err(|error| internal(String::new(), error.to_string()))?;
-    let mut origins = BTreeMap::new();
     collect(&mut origins, &mut Vec::new(), &merged.cache);
     origins.extend(secrets.values().map(|secret| (secret.key.clone(), secret.origin.clone())));
     let raw = serde_path_to_error::deserialize(merged)
         .map_err(|error| internal(error.path().to_string(), error.inner().to_string()))?;
-    Ok(Merged { raw, origins, secrets })
+    Ok(Merged { raw, origins, secrets, host })
 }
 
 fn collect(origins: &mut BTreeMap<String, String>, path: &mut Vec<String>, value: &Value) {
@@ -154,7 +157,8 @@ pub(super) fn command_line(shape: &Shape, set: &[String]) -> Parsed {
 /// Puts one text where its path leads. `entry` gives the path from a part on, as it was written: all that comes after a
 /// map is the name of one entry in it.
 fn take(shape: &Shape, path: &[String], text: &str, origin: &str, out: &mut Parsed, entry: impl Fn(usize) -> String) {
-    let map = (1..path.len()).find(|taken| matches!(shape.find(&path[..*taken]), Some(Kind::Map | Kind::Free)));
+    let map = (1..path.len()).find(|taken| matches!(shape.find(&path[..*taken]), Some(Kind::Map)));
+    out.layer.host |= path.len() > 1 && shape.find(&path[..1]) == Some(Kind::Free);
     if let Some(taken) = map {
         let mut path = path[..taken].to_vec();
         path.push(entry(taken));

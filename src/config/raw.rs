@@ -88,6 +88,7 @@ pub(super) struct Instance {
     pub(super) source_provider: String,
     pub(super) publish_players: String,
     pub(super) publish_labels: Vec<String>,
+    pub(super) recycle: bool,
     pub(super) custom_data: BTreeMap<String, String>,
     pub(super) startup_params: StartupParams,
 }
@@ -107,6 +108,7 @@ impl Default for Instance {
             source_provider: String::new(),
             publish_players: String::new(),
             publish_labels: Vec::new(),
+            recycle: false,
             custom_data: BTreeMap::new(),
             startup_params: StartupParams::default(),
         }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub auth: Auth,
     /// The instances: one named "default", or those of `[instances.NAME]`.
     pub instances: Vec<Instance>,
+    /// Whether there is a table of instances: they may then come and go, and the agent ends only when told.
+    pub host: bool,
     /// `admin.*`
     pub admin: Admin,
     /// `state.*`
@@ -81,6 +83,11 @@ pub struct Instance {
     pub probes: Vec<Probe>,
     /// `notifications.deliver` and what belongs to it.
     pub hand_off: HandOff,
+    /// instance.recycle: after its end it waits for the next allocation.
+    pub recycle: bool,
+    /// A number made of all its keys as they were written, but for what stands in files: another number is another
+    /// configuration.
+    pub written: u64,
 }
 
 /// `game.*`: the process of the game.

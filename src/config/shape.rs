@@ -60,8 +60,13 @@ pub(super) struct Later {
 
 /// Everything that may be written but does nothing yet. It is refused, because ignoring it would be a lie; the default is
 /// taken. Who makes one of them work takes its line out.
-pub(super) const LATER: &[Later] =
-    &[Later { key: "environment.api", words: &["2026-08"] }, Later { key: "instances", words: &[] }];
+pub(super) const LATER: &[Later] = &[Later { key: "environment.api", words: &["2026-08"] }];
+
+/// The sections that an instance of `[instances.NAME]` may have of its own. Everything else is the process's.
+pub(super) const OWN: [&str; 7] = ["instance", "game", "health", "notifications", "fubar", "local_api", "shutdown"];
+
+/// How many instances a section of `[instances]` makes; beside the sections of [`OWN`].
+pub(super) const COUNT: &str = "count";
 
 /// All keys, by their dotted path.
 #[derive(Debug)]
@@ -87,7 +92,15 @@ impl Shape {
             return None;
         }
         let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
-        self.kinds.get(&path.join(".")).copied()
+        match path.as_slice() {
+            [FREE, _name] => Some(Kind::Section),
+            [FREE, _name, COUNT] => Some(Kind::Number),
+            [FREE, _name, own @ ..] => own
+                .first()
+                .filter(|section| OWN.contains(section))
+                .and_then(|_| self.kinds.get(&own.join(".")).copied()),
+            path => self.kinds.get(&path.join(".")).copied(),
+        }
     }
 
     /// Every key and section, in alphabetical order.
@@ -96,7 +109,14 @@ impl Shape {
     }
 
     /// The key that was probably meant.
-    pub(super) fn nearest<S: AsRef<str>>(&self, path: &[S]) -> Option<&str> {
+    pub(super) fn nearest<S: AsRef<str>>(&self, path: &[S]) -> Option<String> {
+        if let [instances, name, own @ ..] = path
+            && instances.as_ref() == FREE
+            && !own.is_empty()
+        {
+            let meant = self.nearest(own).filter(|key| OWN.iter().any(|section| key.starts_with(section)))?;
+            return Some(format!("{FREE}.{}.{meant}", dotted(&[name])));
+        }
         let last = path.last()?.as_ref();
         // Longer texts are not typing errors, and comparing them would take long.
         if last.len() > 64 || path.len() > 4 {
@@ -122,7 +142,7 @@ impl Shape {
                 Some((rank, key))
             })
             .min_by_key(|(rank, _)| *rank)
-            .map(|(_, key)| key.as_str())
+            .map(|(_, key)| key.clone())
     }
 }
 
@@ -180,9 +200,11 @@ mod tests {
             ("health.page_size", Some("notifications.page_size")),
             ("instance.startup_params.maps", Some("instance.startup_params.map")),
             ("auth.something_else", None),
+            ("instances.a.game.comand", Some("instances.a.game.command")),
+            ("instances.a.auth.client_id", None),
         ] {
             let path: Vec<&str> = written.split('.').collect();
-            assert_eq!(shape.nearest(&path), meant, "{written}");
+            assert_eq!(shape.nearest(&path).as_deref(), meant, "{written}");
         }
     }
 

@@ -90,6 +90,18 @@ impl Walk<'_> {
     fn value(&mut self, path: &mut Vec<String>, kind: Kind, value: &Spanned<DeValue<'_>>) {
         match (kind, value.get_ref()) {
             (Kind::Section, DeValue::Table(table)) => self.section(path, table),
+            (Kind::Free, DeValue::Table(table)) => {
+                self.out.layer.host = true;
+                for (name, value) in table {
+                    path.push(name.get_ref().to_string());
+                    // A name with nothing below it is an instance all the same.
+                    let place = (self.place)(&name.span());
+                    self.out.layer.put(path, ValueKind::Table(Map::new()), &place);
+                    self.out.layer.named.insert(dotted(path), place);
+                    self.value(path, Kind::Section, value);
+                    path.pop();
+                }
+            }
             (Kind::Map, DeValue::Table(table)) => {
                 for (name, value) in table {
                     path.push(name.get_ref().to_string());
@@ -97,9 +109,7 @@ impl Walk<'_> {
                     path.pop();
                 }
             }
-            (Kind::Text, DeValue::String(_)) | (Kind::Flag, DeValue::Boolean(_)) | (Kind::Free, DeValue::Table(_)) => {
-                self.put(path, value);
-            }
+            (Kind::Text, DeValue::String(_)) | (Kind::Flag, DeValue::Boolean(_)) => self.put(path, value),
             (Kind::Number, DeValue::Integer(number)) => {
                 if i64::from_str_radix(number.as_str(), number.radix()).is_ok() {
                     self.put(path, value);

@@ -21,7 +21,9 @@ fn flattened(prefix: &str, table: &toml::Table) -> Vec<(String, toml::Value)> {
 #[test]
 fn the_shipped_file_has_every_key_with_its_default_and_no_other() {
     let shipped: toml::Table = SHIPPED.parse().unwrap();
-    let defaults = toml::Table::try_from(Raw::default()).unwrap();
+    let mut defaults = toml::Table::try_from(Raw::default()).unwrap();
+    // An empty table of instances says that there may be some: not for a file that everybody has.
+    defaults.remove("instances");
     assert!(flattened("", &defaults).len() > 50);
     assert_eq!(flattened("", &shipped), flattened("", &defaults));
 }
@@ -48,10 +50,6 @@ fn what_is_marked_as_not_supported_yet_is_what_is_refused() {
             comment.push_str(text);
         } else if let Some(name) = line.strip_prefix('[') {
             section = name.trim_end_matches(']').to_owned();
-            // The comment above a section is of the section, and only [instances] is a key itself.
-            if section == "instances" && comment.contains("ot supported yet") {
-                marked.push(section.clone());
-            }
             comment.clear();
         } else if let Some((key, _)) = line.split_once(" = ") {
             if comment.contains("ot supported yet") {

@@ -8,6 +8,7 @@ mod game;
 mod hand_off;
 mod host;
 mod instance;
+mod instances;
 mod places;
 mod probes;
 mod values;
@@ -25,6 +26,7 @@ use super::merge::Merged;
 use super::raw::Raw;
 use super::settings::{Environment, GameSource, Instance, Settings, Surroundings};
 use super::shape::LATER;
+use crate::core::ids::InstanceName;
 
 /// The longest file of trusted roots, in bytes. A whole system's bundle has about 250 kB.
 const CA_LIMIT: u64 = 4 * 1024 * 1024;
@@ -44,7 +46,7 @@ pub(super) struct Verdict {
 
 /// Checks everything. `lost` are keys that were meant but did not get here; `incomplete` says that a whole file did not.
 pub(super) fn validate(merged: Merged, surroundings: &Surroundings, lost: Vec<String>, incomplete: bool) -> Verdict {
-    let Merged { mut raw, origins, secrets } = merged;
+    let Merged { mut raw, origins, secrets, host } = merged;
     for (key, shown) in [("auth.client_secret", &mut raw.auth.client_secret), ("auth.password", &mut raw.auth.password)]
     {
         if secrets.get(key).is_some_and(|secret| !secret.value.is_empty()) {
@@ -58,11 +60,12 @@ pub(super) fn validate(merged: Merged, surroundings: &Surroundings, lost: Vec<St
         surroundings,
         lost,
         incomplete,
+        of: None,
         mistakes: Vec::new(),
         warnings: Vec::new(),
     };
     checker.later();
-    let settings = checker.settings();
+    let settings = checker.settings(host);
     let Checker { mistakes, warnings, .. } = checker;
     Verdict { settings: settings.filter(|_| mistakes.is_empty()), raw, mistakes, warnings }
 }
@@ -74,13 +77,24 @@ struct Checker<'a> {
     surroundings: &'a Surroundings,
     lost: Vec<String>,
     incomplete: bool,
+    /// The table that the instance comes from which is being checked: its keys are looked for there first.
+    of: Option<String>,
     mistakes: Vec<Mistake>,
     warnings: Vec<String>,
 }
 
 impl Checker<'_> {
+    /// Where a key was written, and how it is called there: in the instance's own table, or for all.
+    fn written(&self, key: &str) -> (String, Option<String>) {
+        let own = self.of.as_ref().map(|of| format!("{of}.{key}"));
+        match own.and_then(|own| self.place(&own).map(|place| (own, place))) {
+            Some((own, place)) => (own, Some(place)),
+            None => (key.to_owned(), self.place(key)),
+        }
+    }
+
     /// Where a key was written; for a section or a map, where its first entry was.
-    fn origin(&self, key: &str) -> Option<String> {
+    fn place(&self, key: &str) -> Option<String> {
         let below = format!("{key}.");
         self.origins
             .get(key)
@@ -95,28 +109,39 @@ impl Checker<'_> {
     }
 
     fn refuse_at(&mut self, key: &str, origin: Option<String>, reason: String) {
-        self.mistakes.push(Mistake { key: key.to_owned(), origin, reason });
+        let mistake = Mistake { key: key.to_owned(), origin, reason };
+        // What many instances inherit is wrong once.
+        if !self.mistakes.contains(&mistake) {
+            self.mistakes.push(mistake);
+        }
     }
 
     fn refuse(&mut self, key: &str, reason: String) {
-        let origin = self.origin(key);
-        self.refuse_at(key, origin, reason);
+        let (key, origin) = self.written(key);
+        self.refuse_at(&key, origin, reason);
     }
 
     fn warn(&mut self, key: &str, what: &str) {
-        let origin = self.origin(key).map(|origin| format!(" ({origin})")).unwrap_or_default();
-        self.warnings.push(format!("{key} {what}{origin}"));
+        let (key, origin) = self.written(key);
+        let origin = origin.map(|origin| format!(" ({origin})")).unwrap_or_default();
+        let warning = format!("{key} {what}{origin}");
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 
     /// Refuses a key that has no value, unless its value, or that of a key that would do as well, got lost on the way.
     fn missing(&mut self, key: &str, alternatives: &[&str], reason: &str) {
+        let own = |key: &str| self.of.as_ref().map_or_else(|| key.to_owned(), |of| format!("{of}.{key}"));
         let is_lost = |key: &str| {
             self.lost.iter().any(|lost| {
                 key.strip_prefix(lost.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             })
         };
+        let is_lost = |key: &str| is_lost(key) || is_lost(&own(key));
         if !self.incomplete && !is_lost(key) && !alternatives.iter().any(|key| is_lost(key)) {
-            self.refuse(key, reason.to_owned());
+            let place = self.place(key).or_else(|| self.of.as_deref().and_then(|of| self.place(of)));
+            self.refuse_at(&own(key), place, reason.to_owned());
         }
     }
 
@@ -124,12 +149,17 @@ impl Checker<'_> {
         match checked {
             Ok(value) => Some(value),
             // Told already, with a better reason.
-            Err(_) if self.mistakes.iter().any(|mistake| mistake.key == key) => None,
+            Err(_) if self.is_told(key) => None,
             Err(reason) => {
                 self.refuse(key, reason);
                 None
             }
         }
+    }
+
+    fn is_told(&self, key: &str) -> bool {
+        let (key, _) = self.written(key);
+        self.mistakes.iter().any(|mistake| mistake.key == key)
     }
 
     fn duration(&mut self, key: &str, text: &str, bounds: &RangeInclusive<Duration>) -> Option<Duration> {
@@ -167,35 +197,44 @@ impl Checker<'_> {
         }
     }
 
-    fn settings(&mut self) -> Option<Settings> {
+    fn settings(&mut self, host: bool) -> Option<Settings> {
         let environment = self.environment();
         let auth = self.auth();
-        let mut params = self.params();
+        self.later_words();
+        let instances = if host { self.instances() } else { self.only().map(|instance| vec![instance]) };
+        let admin = self.admin(instances.as_deref().unwrap_or_default());
+        let state = self.state();
+        let log = self.log();
+        Some(Settings {
+            environment: environment?,
+            auth: auth?,
+            host,
+            instances: instances?,
+            admin: admin?,
+            state: state?,
+            log: log?,
+        })
+    }
+
+    /// One instance, from the keys that are its own or inherited.
+    fn instance(&mut self, name: &InstanceName, socket: &str) -> Option<Instance> {
+        let mut params = self.params(name);
         let game = self.game();
         // Where game.* has mistakes, a process is meant to be known.
         let probes = self.probes(game.as_ref().is_none_or(|game| game.source != GameSource::Unknown));
         if let (Some(params), Some(probes)) = (&mut params, &probes) {
             params.probes = probes.iter().map(probes::told).collect();
         }
-        self.later_words();
         let hand_off = self.hand_off();
-        let local_api = self.local_api();
-        let admin = self.admin(local_api.as_ref());
-        let state = self.state();
-        let log = self.log();
-        Some(Settings {
-            environment: environment?,
-            auth: auth?,
-            instances: vec![Instance {
-                params: params?,
-                local_api: local_api?,
-                game: game?,
-                probes: probes?,
-                hand_off: hand_off?,
-            }],
-            admin: admin?,
-            state: state?,
-            log: log?,
+        let local_api = self.local_api(socket);
+        Some(Instance {
+            params: params?,
+            local_api: local_api?,
+            game: game?,
+            probes: probes?,
+            hand_off: hand_off?,
+            recycle: self.recycle()?,
+            written: instances::written(self.raw),
         })
     }
 

@@ -20,6 +20,14 @@ pub enum Target {
 }
 
 impl Target {
+    /// The session id, where it is known from the start.
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Self::Session { session, .. } => Some(session),
+            Self::Allocation(_) => None,
+        }
+    }
+
     /// The allocation id, where there is one.
     pub fn allocation(&self) -> Option<&AllocationId> {
         match self {

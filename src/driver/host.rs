@@ -1,11 +1,13 @@
-//! All instances of the process, and the login that they share.
+//! All instances of the process, which may come and go, and the login that they share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::instance::InstanceWorld;
+use super::lives::{Again, Lives};
 use super::login::LoginWorld;
 use super::{Inbox, Pulse, drive};
 use crate::clock;
@@ -35,94 +37,101 @@ pub struct Newborn<G> {
     pub side: G,
     /// What is found out about its game.
     pub game: mpsc::Receiver<GameEvent>,
+    /// What its next lives begin with, if it is to have any.
+    pub again: Option<Again>,
+}
+
+/// The loops' pulses, for the watchdog. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Pulses(Arc<Mutex<Vec<Pulse>>>);
+
+impl Pulses {
+    fn add(&self, pulse: Pulse) {
+        let mut pulses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.retain(Pulse::is_held);
+        pulses.push(pulse);
+    }
+
+    /// How long ago the loop turned that has not turned for longest. An ended one owes nothing.
+    pub fn slowest(&self) -> Duration {
+        let pulses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.iter().filter(|pulse| pulse.is_running()).map(Pulse::age).max().unwrap_or_default()
+    }
+}
+
+/// An instance, as the process sees it.
+#[derive(Debug)]
+struct Member {
+    name: InstanceName,
+    commands: mpsc::Sender<Event>,
+    /// Its life is its last.
+    last: watch::Sender<bool>,
+    abort: AbortHandle,
 }
 
 /// The running instances.
 #[derive(Debug)]
 pub struct Host {
     instances: JoinSet<(InstanceName, Option<Outcome>)>,
-    logins: JoinSet<()>,
-    commands: Vec<mpsc::Sender<Event>>,
+    /// Ends with us.
+    _login_loop: JoinSet<()>,
+    members: Vec<Member>,
     login: mpsc::Sender<AuthEvent>,
-    handles: Vec<InstanceHandle>,
-    pulses: Vec<Pulse>,
+    pulses: Pulses,
     auth: watch::Receiver<Arc<AuthView>>,
 }
 
 impl Host {
-    /// Starts the login, with what is known of earlier ones, and a loop for every instance.
-    pub fn start<B, A, S, G>(
-        instances: Vec<Newborn<G>>,
-        backend: &B,
-        authenticator: A,
-        past: &Past,
-        store: &S,
-        seed: u64,
-    ) -> Self
-    where
-        B: Backend,
-        A: Authenticator,
-        S: Store,
-        G: Side,
-    {
-        let now = clock::now();
+    /// Starts the login, with what is known of earlier ones. There is no instance yet.
+    pub fn start<A: Authenticator>(authenticator: A, past: &Past, seed: u64) -> Self {
         let (views, auth) = watch::channel(Arc::new(AuthView::default()));
         let (login, rejections) = mpsc::channel(REJECTIONS);
         let pulse = Pulse::new();
-        let mut host = Self {
-            instances: JoinSet::new(),
-            logins: JoinSet::new(),
-            commands: Vec::new(),
-            login: login.clone(),
-            handles: Vec::new(),
-            pulses: vec![pulse.clone()],
-            auth: auth.clone(),
-        };
+        let pulses = Pulses::default();
+        pulses.add(pulse.clone());
+        let mut login_loop = JoinSet::new();
         let inbox = Inbox { commands: rejections, asked: None, auth: None, game: None };
         let world = LoginWorld::new(authenticator, views);
-        let auth_machine = Auth::new(seed, past, now);
-        host.logins.spawn(async move {
-            drive(auth_machine, world, inbox, pulse).await;
+        let machine = Auth::new(seed, past, clock::now());
+        login_loop.spawn(async move {
+            drive(machine, world, inbox, pulse).await;
         });
-        for newborn in instances {
-            host.add(newborn, backend.clone(), store.clone(), login.clone(), auth.clone());
-        }
-        host
+        Self { instances: JoinSet::new(), _login_loop: login_loop, members: Vec::new(), login, pulses, auth }
     }
 
-    fn add<B: Backend, S: Store, G: Side>(
-        &mut self,
-        newborn: Newborn<G>,
-        backend: B,
-        store: S,
-        login: mpsc::Sender<AuthEvent>,
-        mut auth: watch::Receiver<Arc<AuthView>>,
-    ) {
-        let Newborn { params, birth, side, game } = newborn;
+    /// Starts a loop for an instance. One of the same name that has ended makes room for it.
+    pub fn add<B, S, G>(&mut self, newborn: Newborn<G>, backend: &B, store: &S) -> InstanceHandle
+    where
+        B: Backend,
+        S: Store,
+        G: Side,
+    {
+        let Newborn { params, birth, side, game, again } = newborn;
         let name = params.name.clone();
         let agent = Agent::new(params, birth, clock::now());
         let (snapshots, shown) = watch::channel(Arc::new(agent.snapshot()));
         let (handle, asked) = InstanceHandle::new(name.clone(), shown);
         let (commands, orders) = mpsc::channel(COMMANDS);
+        let (last, is_last) = watch::channel(false);
         let pulse = Pulse::new();
+        let mut auth = self.auth.clone();
         // The login may have been quicker than we are: what it shows now is news to this loop.
         auth.mark_changed();
         let inbox = Inbox { commands: orders, asked: Some(asked), auth: Some(auth), game: Some(game) };
-        let world = InstanceWorld::new(name.clone(), backend, store, side, login, snapshots);
-        self.handles.push(handle);
-        self.commands.push(commands);
-        self.pulses.push(pulse.clone());
-        self.instances.spawn(async move { (name, drive(agent, world, inbox, pulse).await.outcome()) });
+        let world =
+            InstanceWorld::new(name.clone(), backend.clone(), store.clone(), side, self.login.clone(), snapshots);
+        self.pulses.add(pulse.clone());
+        let lives = Lives { name: name.clone(), store: store.clone(), again, is_last };
+        let theirs = name.clone();
+        let abort = self.instances.spawn(async move { (theirs, lives.live(agent, world, inbox, pulse).await) });
+        self.members.retain(|member| member.name != name);
+        self.members.push(Member { name, commands, last, abort });
+        handle
     }
 
-    /// How to speak to the instances.
-    pub fn handles(&self) -> &[InstanceHandle] {
-        &self.handles
-    }
-
-    /// The loops' pulses, for the watchdog.
-    pub fn pulses(&self) -> &[Pulse] {
-        &self.pulses
+    /// The loops' pulses.
+    pub fn pulses(&self) -> Pulses {
+        self.pulses.clone()
     }
 
     /// The login's state.
@@ -130,12 +139,27 @@ impl Host {
         self.auth.clone()
     }
 
-    /// Tells every instance to drain.
+    /// Tells every instance to drain. No life comes after.
     pub fn drain(&self, reason: &str) {
-        for instance in &self.commands {
-            // Closed: the instance has ended. Full: a drain has the last place.
-            let _ended = instance.try_send(Event::Command(Command::Drain { reason: reason.to_owned() }));
+        self.members.iter().for_each(|member| member.drain(reason));
+    }
+
+    /// Tells one instance to drain. No life comes after.
+    pub fn drain_one(&self, name: &InstanceName, reason: &str) {
+        self.members.iter().filter(|member| member.name == *name).for_each(|member| member.drain(reason));
+    }
+
+    /// After this life of an instance no other comes.
+    pub fn last_life(&self, name: &InstanceName) {
+        for member in self.members.iter().filter(|member| member.name == *name) {
+            member.last.send_replace(true);
         }
+    }
+
+    /// Takes back an instance that was added and has not had a turn yet. It leaves no trace.
+    pub fn take_back(&mut self, name: &InstanceName) {
+        self.members.iter().filter(|member| member.name == *name).for_each(|member| member.abort.abort());
+        self.members.retain(|member| member.name != *name);
     }
 
     /// Secrets were read again: what was refused may be tried at once.
@@ -151,22 +175,34 @@ impl Host {
     }
 
     fn command(&self, command: &Command) {
-        for instance in &self.commands {
+        for Member { commands, .. } in &self.members {
             // The last place is for a drain. When only that is left, the loop is far behind, and a reload is waiting already.
-            if instance.capacity() > 1 {
-                let _ended = instance.try_send(Event::Command(command.clone()));
+            if commands.capacity() > 1 {
+                let _ended = commands.try_send(Event::Command(command.clone()));
             }
         }
     }
 
-    /// Waits for the next instance to end; `None` once all have.
+    /// Waits for the next instance to end for good; `None` once all have.
     pub async fn ended(&mut self) -> Option<(InstanceName, Option<Outcome>)> {
-        match self.instances.join_next().await? {
-            Ok(ended) => Some(ended),
-            Err(lost) => {
-                tracing::error!(error = %lost, "an instance's loop was lost; this is a bug, please report it");
-                InstanceName::parse("unknown").ok().map(|name| (name, None))
+        loop {
+            match self.instances.join_next().await? {
+                Ok(ended) => return Some(ended),
+                // Taken back.
+                Err(lost) if lost.is_cancelled() => {}
+                Err(lost) => {
+                    tracing::error!(error = %lost, "an instance's loop was lost; this is a bug, please report it");
+                    return InstanceName::parse("unknown").ok().map(|name| (name, None));
+                }
             }
         }
+    }
+}
+
+impl Member {
+    fn drain(&self, reason: &str) {
+        self.last.send_replace(true);
+        // Closed: the instance has ended. Full: a drain has the last place.
+        let _ended = self.commands.try_send(Event::Command(Command::Drain { reason: reason.to_owned() }));
     }
 }

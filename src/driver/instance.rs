@@ -78,6 +78,15 @@ impl<B: Backend, S: Store, G: Side> InstanceWorld<B, S, G> {
         }
     }
 
+    /// The life is over, another one begins: nothing of it is left but counters of ids, which go on.
+    pub(super) fn begin_again(&mut self) {
+        self.outcome = None;
+        self.refused = None;
+        self.calls.clear();
+        // Whoever still waits is told that the instance has ended.
+        self.waiting.clear();
+    }
+
     /// How the instance ended, once its loop has.
     pub fn outcome(&self) -> Option<Outcome> {
         self.outcome

@@ -16,7 +16,6 @@
 //! Pages in browsers are kept out as they are from the local API, but for the status page itself. On a loopback address the Host must be a loopback name; on
 //! another one, which an operator has chosen for probes and scrapers, any Host is good.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -35,12 +34,11 @@ use super::local::refusal::{json_of, not_found, wrong_method};
 use super::local::server::{self, Door};
 use super::local::status::Status;
 use super::local::{self, Limits};
-use crate::config::settings::{self, HandOff};
-use crate::core::ids::InstanceName;
+use crate::config::settings;
 use crate::core::phase::Phase;
 use crate::core::snapshot::Snapshot;
 use crate::ports::InstanceHandle;
-use crate::telemetry::metrics::{Format, Metrics};
+use crate::telemetry::metrics::{Format, InstanceMeter, Metrics};
 
 mod events;
 mod history;
@@ -55,21 +53,24 @@ const CONNECTIONS: usize = 64;
 pub struct Admin {
     door: Option<Door>,
     addr: Option<SocketAddr>,
-    handles: Vec<InstanceHandle>,
+    roster: Roster,
     metrics: Option<Arc<Metrics>>,
     alive: Alive,
-    takers: Takers,
 }
 
-/// Who is pushed the notifications of each instance, as a word for the status page.
-#[derive(Debug, Default)]
-struct Takers(BTreeMap<InstanceName, &'static str>);
-
-impl Takers {
-    fn of(&self, name: &InstanceName) -> &'static str {
-        self.0.get(name).copied().unwrap_or("push")
-    }
+/// One instance of the process.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// How to look at it.
+    pub handle: InstanceHandle,
+    /// Who is handed its notifications, as a word for the status page: notifications.deliver.
+    pub taker: &'static str,
+    /// What measures it.
+    pub meter: Arc<InstanceMeter>,
 }
+
+/// The instances that are there. They may come and go.
+pub type Roster = watch::Receiver<Arc<Vec<Member>>>;
 
 /// Whether the agent's loops turn.
 type Alive = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -108,11 +109,10 @@ impl Admin {
     ///
     /// # Errors
     /// If the address cannot be listened on.
-    pub fn bind(settings: &settings::Admin, handles: Vec<InstanceHandle>) -> Result<Self, AdminError> {
+    pub fn bind(settings: &settings::Admin, roster: Roster) -> Result<Self, AdminError> {
         let alive: Alive = Arc::new(|| true);
         let Some(addr) = settings.listen else {
-            let takers = Takers::default();
-            return Ok(Self { door: None, addr: None, handles, metrics: None, alive, takers });
+            return Ok(Self { door: None, addr: None, roster, metrics: None, alive });
         };
         let (listener, bound) = local::listen(addr).map_err(|source| {
             if source.kind() == io::ErrorKind::AddrInUse {
@@ -123,7 +123,7 @@ impl Admin {
         })?;
         let access = Access::Tcp { bound, any_host: !addr.ip().is_loopback(), own_page: true, token: None };
         let door = Some(Door::tcp(listener, access));
-        Ok(Self { door, addr: Some(bound), handles, metrics: None, alive, takers: Takers::default() })
+        Ok(Self { door, addr: Some(bound), roster, metrics: None, alive })
     }
 
     /// Serves these metrics; without any there is no such call.
@@ -140,22 +140,6 @@ impl Admin {
         self
     }
 
-    /// Knows from these settings whom the notifications of each instance are pushed to.
-    #[must_use]
-    pub fn of_instances(mut self, instances: &[settings::Instance]) -> Self {
-        let taker = |instance: &settings::Instance| {
-            let word = match instance.hand_off {
-                HandOff::Api => "api",
-                HandOff::Exec { .. } => "exec",
-                HandOff::Webhook { .. } => "webhook",
-                HandOff::Log => "log",
-            };
-            (instance.name().clone(), word)
-        };
-        self.takers = Takers(instances.iter().map(taker).collect());
-        self
-    }
-
     /// Where it listens, with the port that was found for port 0.
     pub fn addr(&self) -> Option<SocketAddr> {
         self.addr
@@ -169,21 +153,31 @@ impl Admin {
         };
         let (closing, closed) = watch::channel(false);
         let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
-        let (board, watchers) = Board::start(&self.handles, &self.takers);
-        let shown = Shown { handles: self.handles, metrics: self.metrics, alive: self.alive, board, closed, limits };
-        server::serve(vec![door], router(Arc::new(shown)), closing, limits, shutdown).await;
-        drop(watchers);
+        let (board, watching) = Board::start(self.roster.clone());
+        let shown = Shown { roster: self.roster, metrics: self.metrics, alive: self.alive, board, closed, limits };
+        let serving = server::serve(vec![door], router(Arc::new(shown)), closing, limits, shutdown);
+        tokio::select! {
+            () = serving => {}
+            // Never ends.
+            () = watching => {}
+        }
     }
 }
 
 /// What the calls show.
 struct Shown {
-    handles: Vec<InstanceHandle>,
+    roster: Roster,
     metrics: Option<Arc<Metrics>>,
     alive: Alive,
     board: Board,
     closed: watch::Receiver<bool>,
     limits: Limits,
+}
+
+impl Shown {
+    fn snapshots(&self) -> Vec<Arc<Snapshot>> {
+        self.roster.borrow().iter().map(|member| member.handle.snapshot()).collect()
+    }
 }
 
 fn router(shown: Arc<Shown>) -> Router {
@@ -231,7 +225,7 @@ async fn livez(State(shown): State<Arc<Shown>>) -> Response {
 }
 
 async fn readyz(State(shown): State<Arc<Shown>>) -> Response {
-    let missing: Vec<String> = shown.handles.iter().filter_map(|handle| why_not_ready(&handle.snapshot())).collect();
+    let missing: Vec<String> = shown.snapshots().iter().filter_map(|snapshot| why_not_ready(snapshot)).collect();
     if missing.is_empty() {
         words(StatusCode::OK, "ok\n".to_owned())
     } else {
@@ -258,6 +252,6 @@ struct AllStatus {
 }
 
 async fn status(State(shown): State<Arc<Shown>>) -> Response {
-    let instances = shown.handles.iter().map(|handle| Status::of(&handle.snapshot())).collect();
+    let instances = shown.snapshots().iter().map(|snapshot| Status::of(snapshot)).collect();
     json_of(StatusCode::OK, &AllStatus { version: env!("CARGO_PKG_VERSION"), instances })
 }

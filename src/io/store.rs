@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-pub use self::disk::holder_of;
+pub use self::disk::{holder_of, process_of};
 pub use self::finding::{Finding, OpenError, StoreStatus};
 pub use self::memory::MemoryStore;
 
@@ -204,5 +204,11 @@ impl Store for DiskStore {
             }
             verdict
         }
+    }
+
+    fn recall(&self, instance: &InstanceName) -> impl Future<Output = Result<Durable, StoreFault>> + Send + 'static {
+        let (reply, remembered) = oneshot::channel();
+        self.handle.queue.recall(instance, reply);
+        async move { remembered.await.map_err(|_ended| StoreFault::Failed) }
     }
 }

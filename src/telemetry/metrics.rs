@@ -45,15 +45,13 @@ use crate::core::auth::AuthState;
 use crate::core::event::StoreFault;
 use crate::core::snapshot::Snapshot;
 
-/// What measures.
-#[derive(Debug, Clone)]
+/// What measures for the whole process.
+#[derive(Debug, Clone, Default)]
 pub struct Meters {
     /// The HTTP client's.
     pub requests: Arc<Requests>,
     /// The store's.
     pub writes: Arc<Writes>,
-    /// One of each instance, in the order of [`Seen::snapshots`].
-    pub instances: Vec<Arc<InstanceMeter>>,
 }
 
 /// What there is to see at one moment.
@@ -61,8 +59,8 @@ pub struct Meters {
 pub struct Seen {
     /// When.
     pub now: Instant,
-    /// The instances.
-    pub snapshots: Vec<Arc<Snapshot>>,
+    /// The instances that are there, and what measures each.
+    pub instances: Vec<(Arc<Snapshot>, Arc<InstanceMeter>)>,
     /// The login.
     pub auth: AuthState,
     /// The store.

@@ -9,12 +9,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rallyhere_agent::cli::check;
 use rallyhere_agent::config::secret::SecretOrigin;
-use rallyhere_agent::config::settings::{Auth, HandOff, LogFormat, ProbeKind};
+use rallyhere_agent::config::settings::{Auth, GameSource, HandOff, LogFormat, ProbeKind};
 use rallyhere_agent::config::{self, ConfigError, Loaded, Secret, Sources, Surroundings};
 use rallyhere_agent::core::instance::Health;
 use rallyhere_agent::core::params::{Deliver, ProbeParams, Readiness, Target};
 use rallyhere_agent::exit::Exit;
 use tempfile::TempDir;
+
+mod instances;
 
 /// Stands wherever a secret is given; must never come out again. One that `config` would corrupt.
 const SECRET: &str = "007e3-s3cr3t-Qx9";

@@ -8,6 +8,7 @@ pub(crate) mod agent;
 mod duties;
 mod game;
 pub(crate) mod home;
+mod host;
 mod life;
 mod login;
 mod manager;

@@ -53,8 +53,13 @@ impl Target {
         match (told("RALLYHERE_AGENT_SOCKET"), told("RALLYHERE_AGENT_URL")) {
             (Some(path), _) => Ok(Self::Socket(PathBuf::from(path))),
             (None, Some(url)) => Self::parse(url),
-            (None, None) => usual_socket(surroundings).map(Self::Socket),
+            (None, None) => usual_socket(surroundings, "agent").map(Self::Socket),
         }
+    }
+
+    /// An instance of a host, by its name.
+    pub(super) fn of_instance(name: &str, surroundings: &Surroundings) -> Result<Self, ClientError> {
+        usual_socket(surroundings, name).map(Self::Socket)
     }
 
     /// What stands in the Host header.
@@ -92,17 +97,17 @@ impl fmt::Display for Target {
 
 /// The first of the usual sockets that is there: where an agent puts it, seen from its own unit, from the same user, and from
 /// the host (design.md section 4).
-fn usual_socket(surroundings: &Surroundings) -> Result<PathBuf, ClientError> {
+fn usual_socket(surroundings: &Surroundings, name: &str) -> Result<PathBuf, ClientError> {
     let set = |name: &str| surroundings.env.get(name).filter(|value| !value.is_empty());
     let mut tried = Vec::new();
     // systemd names several directories with colons between them; the first is the agent's.
     if let Some(directory) = set("RUNTIME_DIRECTORY").and_then(|list| list.split(':').next()) {
-        tried.push(Path::new(directory).join("agent.sock"));
+        tried.push(Path::new(directory).join(format!("{name}.sock")));
     }
     if let Some(directory) = set("XDG_RUNTIME_DIR") {
-        tried.push(Path::new(directory).join("rallyhere-agent/agent.sock"));
+        tried.push(Path::new(directory).join(format!("rallyhere-agent/{name}.sock")));
     }
-    tried.push(PathBuf::from("/run/rallyhere-agent/agent.sock"));
+    tried.push(Path::new("/run/rallyhere-agent").join(format!("{name}.sock")));
     // Also one that we may not use counts: then that is what has to be said.
     match tried.iter().find(|path| std::fs::symlink_metadata(path).is_ok()) {
         Some(path) => Ok(path.clone()),
@@ -152,14 +157,14 @@ mod tests {
             ("XDG_RUNTIME_DIR".to_owned(), place("xdg")),
         ];
         let surroundings = Surroundings { env: env.into() };
-        if let Err(ClientError::NoSocket { tried }) = usual_socket(&surroundings) {
+        if let Err(ClientError::NoSocket { tried }) = usual_socket(&surroundings, "agent") {
             assert_eq!(tried.len(), 3, "{tried:?}");
         }
         for socket in ["xdg/rallyhere-agent/agent.sock", "run/agent.sock"] {
             let path = dir.path().join(socket);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, "").unwrap();
-            assert_eq!(usual_socket(&surroundings).unwrap(), path);
+            assert_eq!(usual_socket(&surroundings, "agent").unwrap(), path);
         }
     }
 }

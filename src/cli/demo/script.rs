@@ -33,7 +33,7 @@ impl Script<'_, '_> {
         self.publish("test your crash handler")?;
         self.until(Sign::Fubar, "the fubar report at the backend").await?;
         self.until(Sign::Acknowledged, "the game to acknowledge the notification").await?;
-        debug_assert!(running.host.handles().len() == 1, "the demo hosts one instance");
+        debug_assert!(running.stations.len() == 1, "the demo hosts one instance");
         self.told("demo", "now the operator stops the agent, as `systemctl stop` would")
     }
 
@@ -50,7 +50,7 @@ impl Script<'_, '_> {
             "\nIt holds until Ctrl-C. Play with it from another terminal:\n\n  rallyhere-agent status --socket {socket}"
         ))?;
         self.say(&format!("  curl --unix-socket {socket} http://localhost/v1/status"))?;
-        for tcp in running.locals.iter().filter_map(|local| local.tcp) {
+        for tcp in running.stations.iter().filter_map(|station| station.local.tcp) {
             self.say(&format!("  curl http://{tcp}/v1/notifications?wait=25"))?;
         }
         if let Some(admin) = running.admin {

@@ -69,8 +69,8 @@ impl Timeline {
         clock::now().saturating_duration_since(self.began)
     }
 
-    pub(super) fn follow(&mut self, handles: &[InstanceHandle]) {
-        self.snapshots = handles.first().map(|handle| handle.snapshots.clone());
+    pub(super) fn follow(&mut self, handle: Option<&InstanceHandle>) {
+        self.snapshots = handle.map(|handle| handle.snapshots.clone());
     }
 
     pub(super) fn listen_to(&mut self, mut game: Child) {

@@ -32,9 +32,13 @@ pub(super) struct Farewell {
 }
 
 impl Farewell {
-    pub(super) fn new(instances: &[Instance]) -> Self {
-        let limit = instances.iter().map(|instance| limit(&instance.params)).max().unwrap_or_default();
-        Self { limit, begun: None }
+    pub(super) fn new<'a>(instances: impl Iterator<Item = &'a Instance>) -> Self {
+        Self { limit: instances.map(|instance| limit(&instance.params)).max().unwrap_or_default(), begun: None }
+    }
+
+    /// The same, for the instances that are there now.
+    pub(super) fn of<'a>(self, instances: impl Iterator<Item = &'a Instance>) -> Self {
+        Self { begun: self.begun, ..Self::new(instances) }
     }
 
     /// It has begun.

@@ -12,8 +12,8 @@ use crate::core::ids::SessionId;
 use crate::core::instance::Health;
 use crate::core::phase::Phase;
 use crate::core::snapshot::Snapshot;
-use crate::driver::Pulse;
-use crate::driver::host::Host;
+use crate::driver::host::{Host, Pulses};
+use crate::io::admin::Roster;
 use crate::io::store::{Finding, StoreStatus};
 use crate::ports::InstanceHandle;
 use crate::telemetry::log::LogHandle;
@@ -57,19 +57,20 @@ pub(super) async fn watch(mut handle: InstanceHandle, meter: Arc<InstanceMeter>,
 
 /// The metrics of a running agent. A scrape looks at values and asks nobody.
 pub(super) fn metrics(
+    roster: Roster,
     host: &Host,
     meters: Meters,
     store: watch::Receiver<StoreStatus>,
     log: Option<LogHandle>,
 ) -> Arc<Metrics> {
-    let (handles, pulses, auth) = (host.handles().to_vec(), host.pulses().to_vec(), host.auth());
+    let (pulses, auth) = (host.pulses(), host.auth());
     Arc::new(Metrics::new(meters, move || Seen {
         now: clock::now(),
-        snapshots: handles.iter().map(InstanceHandle::snapshot).collect(),
+        instances: roster.borrow().iter().map(|one| (one.handle.snapshot(), Arc::clone(&one.meter))).collect(),
         auth: auth.borrow().state,
         store: seen(&store.borrow()),
         log_lines_dropped: log.as_ref().map_or(0, LogHandle::dropped),
-        slowest_loop: slowest(&pulses),
+        slowest_loop: pulses.slowest(),
     }))
 }
 
@@ -90,11 +91,6 @@ fn seen(status: &StoreStatus) -> StoreSeen {
 const HANG: Duration = Duration::from_secs(15);
 
 /// Whether every loop turns. Turning never needs the network.
-pub(super) fn all_turn(pulses: &[Pulse]) -> bool {
-    slowest(pulses) <= HANG
-}
-
-/// How long ago the loop turned that has not turned for longest. An ended one owes nothing.
-fn slowest(pulses: &[Pulse]) -> Duration {
-    pulses.iter().filter(|pulse| pulse.is_running()).map(Pulse::age).max().unwrap_or_default()
+pub(super) fn all_turn(pulses: &Pulses) -> bool {
+    pulses.slowest() <= HANG
 }

@@ -1,7 +1,6 @@
 //! The parts of a running agent, put together and taken apart in order.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,24 +8,27 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::observe;
+use super::station::{Ground, Station, until};
 use crate::clock;
-use crate::config::settings::{GameSource, Instance, Settings, Surroundings};
+use crate::config::settings::{Instance, Settings, Surroundings};
 use crate::core::action::Outcome;
-use crate::core::agent::Birth;
 use crate::core::durable::Durable;
 use crate::core::event::StoreFault;
-use crate::core::ids::{InstanceId, InstanceName};
-use crate::driver::host::{Host, Newborn};
+use crate::core::ids::InstanceName;
+use crate::driver::host::Host;
 use crate::exit::Exit;
-use crate::io::admin::{Admin, AdminError};
-use crate::io::game::{self, Reach, reaper};
+use crate::io::admin::{Admin, AdminError, Member};
+use crate::io::game::reaper;
 use crate::io::http::{HttpBackend, HttpSetupError};
-use crate::io::local::{LocalApi, LocalApiError};
-use crate::io::store::{self, DiskStore, OpenError, Opened, StoreStatus};
+use crate::io::local::LocalApiError;
+use crate::io::store::{self, OpenError, Opened, StoreStatus};
+use crate::ports::Store as _;
 use crate::telemetry::log::LogHandle;
-use crate::telemetry::metrics::{InstanceMeter, Meters};
+use crate::telemetry::metrics::Meters;
 
-/// How long the local API may take for its last answers.
+/// How many instances a host has room for that begins with fewer.
+const HOST_ROOM: usize = 64;
+/// How long the local APIs may take for their last answers.
 const SERVERS_END: Duration = Duration::from_secs(1);
 /// How long a superseded instance can still be asked.
 const LAST_LOOK: Duration = Duration::from_secs(1);
@@ -65,28 +67,15 @@ impl StartError {
     }
 }
 
-/// Where an instance's local API is.
-#[derive(Debug, Clone)]
-pub(in crate::cli) struct LocalAddress {
-    /// Its Unix socket.
-    pub(in crate::cli) socket: Option<PathBuf>,
-    /// Its TCP address.
-    pub(in crate::cli) tcp: Option<SocketAddr>,
-    /// Where it speaks Agones gRPC.
-    pub(in crate::cli) grpc: Option<SocketAddr>,
-}
-
 /// A running agent.
 #[derive(Debug)]
 pub(in crate::cli) struct Running {
-    /// The instances.
+    /// The instances' loops.
     pub(in crate::cli) host: Host,
-    /// The settings as they are now; secrets may be read again.
+    /// The settings as they are now; secrets may be read again, and instances may come and go.
     pub(in crate::cli) settings: Settings,
-    /// The client of the backend.
-    pub(in crate::cli) backend: HttpBackend,
-    /// Where the local APIs are, in the order of the instances.
-    pub(in crate::cli) locals: Vec<LocalAddress>,
+    /// The instances, in the order of the configuration, then as they came.
+    pub(in crate::cli) stations: Vec<Station>,
     /// Where the admin listener is.
     pub(in crate::cli) admin: Option<SocketAddr>,
     /// The store's state.
@@ -95,79 +84,56 @@ pub(in crate::cli) struct Running {
     pub(in crate::cli) store_fault: Option<StoreFault>,
     /// What the instances were last told of.
     pub(in crate::cli) store_told: StoreStatus,
-    /// An instance shows something new that concerns `STATUS=`.
-    pub(in crate::cli) news: Arc<Notify>,
-    store: DiskStore,
+    pub(super) ground: Ground,
+    roster: watch::Sender<Arc<Vec<Member>>>,
     servers: JoinSet<()>,
+    /// Whether orphans are collected.
+    reaping: bool,
     stop: watch::Sender<bool>,
 }
 
 impl Running {
     /// Starts everything, in this order: the state directory first, because its lock says whether we may run at all; then
-    /// the local API, because games give up on it soon; then the instances. `log` is asked for the lines that it lost.
+    /// each instance with its local API, because games give up on it soon. `log` is asked for the lines that it lost.
     pub(in crate::cli) fn start(
         settings: Settings,
         surroundings: &Surroundings,
         seed: Option<u64>,
         log: Option<LogHandle>,
     ) -> Result<Self, StartError> {
-        let options = store::Options { machine: store::machine_marker(), ..store::Options::default() };
-        let Opened { store, recovered, findings, status } =
-            store::open(&settings.state.dir, &options, belongs(&settings))?;
+        let Opened { store, mut recovered, findings, status } =
+            store::open(&settings.state.dir, &store_options(&settings), belongs(&settings))?;
         for finding in &findings {
             tracing::warn!(kind = finding.kind(), "the state directory: {finding}");
         }
         let (backend, past) = HttpBackend::remembering(&settings.environment, &settings.auth, &settings.state.dir)?;
-        let (requests, writes) = (backend.requests(), store.writes());
-        let meter = |instance: &Instance| Arc::new(InstanceMeter::new(instance.name().clone(), Arc::clone(&requests)));
-        let meters = Meters { instances: settings.instances.iter().map(meter).collect(), requests, writes };
-        let news = Arc::new(Notify::new());
+        let meters = Meters { requests: backend.requests(), writes: store.writes() };
         let seed = seed.unwrap_or_else(random);
-        let mut keepers = Vec::new();
-        let births = settings.instances.iter().enumerate().map(|(turn, instance)| {
-            let birth = Birth {
-                durable: recovered.get(instance.name()).cloned().unwrap_or_default(),
-                fresh_id: InstanceId::from_uuid(uuid::Uuid::new_v4()),
-                seed: seed.wrapping_add(u64::try_from(turn).unwrap_or_default() + 1),
-                wall: clock::wall(),
-            };
-            let (side, game, keeper) = game::side(instance);
-            keepers.push(keeper);
-            Newborn { params: instance.params.clone(), birth, side, game }
-        });
-        let host = Host::start(births.collect(), &backend, backend.clone(), &past, &store, seed);
+        let mut host = Host::start(backend.clone(), &past, seed);
+        let mut ground = Ground {
+            backend,
+            store,
+            surroundings: surroundings.clone(),
+            news: Arc::new(Notify::new()),
+            seed,
+            started: 0,
+        };
+        let mut stations = Vec::new();
+        for instance in &settings.instances {
+            let durable = recovered.remove(instance.name()).unwrap_or_default();
+            let station = Station::open(instance.clone(), durable, &mut host, &mut ground)
+                .map_err(|source| StartError::Local { name: instance.name().clone(), source })?;
+            stations.push(station);
+        }
+        let (roster, shown) = watch::channel(Arc::new(Vec::new()));
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
-        let mut locals = Vec::new();
-        let described = settings.instances.iter().zip(&meters.instances);
-        for (((instance, meter), handle), keeper) in described.zip(host.handles()).zip(keepers) {
-            let api = LocalApi::bind(&instance.local_api, handle.clone())
-                .map_err(|source| StartError::Local { name: instance.name().clone(), source })?
-                .measured(Arc::clone(meter));
-            servers.spawn(observe::watch(handle.clone(), Arc::clone(meter), Arc::clone(&news)));
-            let env = surroundings.env.clone();
-            let reach =
-                Reach { socket: api.socket().map(Into::into), http: api.tcp_addr(), grpc: api.grpc_addr(), env };
-            servers.spawn(keeper.run(reach, until(stopped.clone())));
-            locals.push(LocalAddress {
-                socket: api.socket().map(Into::into),
-                tcp: api.tcp_addr(),
-                grpc: api.grpc_addr(),
-            });
-            servers.spawn(api.serve(until(stopped.clone())));
-        }
-        let starts_games =
-            settings.instances.iter().any(|instance| matches!(instance.game.source, GameSource::Command(_)));
-        if starts_games || reaper::is_first() {
-            servers.spawn(reaper::run(until(stopped.clone())));
-        }
-        let admin = match Admin::bind(&settings.admin, host.handles().to_vec()) {
+        let admin = match Admin::bind(&settings.admin, shown.clone()) {
             Ok(admin) => {
                 let address = admin.addr();
-                let metrics = observe::metrics(&host, meters, status.clone(), log);
-                let pulses = host.pulses().to_vec();
-                let admin = admin.with_metrics(metrics).of_instances(&settings.instances);
-                let admin = admin.alive_while(move || observe::all_turn(&pulses));
+                let metrics = observe::metrics(shown, &host, meters, status.clone(), log);
+                let pulses = host.pulses();
+                let admin = admin.with_metrics(metrics).alive_while(move || observe::all_turn(&pulses));
                 servers.spawn(admin.serve(until(stopped)));
                 address
             }
@@ -177,25 +143,73 @@ impl Running {
             }
         };
         let store_told = status.borrow().clone();
-        let running = Self {
+        let mut running = Self {
             host,
             settings,
-            backend,
-            locals,
+            stations,
             admin,
             store_status: status,
             store_fault: None,
             store_told,
-            news,
-            store,
+            ground,
+            roster,
             servers,
+            reaping: false,
             stop,
         };
+        running.call_the_roll();
         if !findings.is_empty() {
             let status = running.store_status.borrow().clone();
             running.tell_store(&status);
         }
         Ok(running)
+    }
+
+    /// Shows who is there, and sees to what depends on it.
+    fn call_the_roll(&mut self) {
+        self.roster.send_replace(Arc::new(self.stations.iter().map(|station| station.member.clone()).collect()));
+        if !self.reaping && (reaper::is_first() || self.stations.iter().any(Station::starts_its_game)) {
+            self.reaping = true;
+            self.servers.spawn(reaper::run(until(self.stop.subscribe())));
+        }
+    }
+
+    /// The settings of the instances that are there.
+    pub(super) fn instances(&self) -> impl Iterator<Item = &Instance> {
+        self.stations.iter().map(|station| &station.settings)
+    }
+
+    /// Whether the process stays when its instances have ended, because others may come: until it is told to end.
+    pub(super) fn stays(&self) -> bool {
+        self.settings.host || self.instances().any(|instance| instance.recycle)
+    }
+
+    /// Starts one more instance, with what is remembered of its name.
+    pub(super) async fn add(&mut self, instance: Instance) {
+        let name = instance.name().clone();
+        let Ok(durable) = self.ground.store.recall(&name).await else { return };
+        match Station::open(instance, durable, &mut self.host, &mut self.ground) {
+            Ok(station) => {
+                tracing::info!(instance = name.as_str(), "the instance was added");
+                self.stations.push(station);
+            }
+            Err(error) => tracing::error!(
+                instance = name.as_str(),
+                "the instance was not added, its local API could not be opened: {}",
+                super::Chain(&error)
+            ),
+        }
+        self.call_the_roll();
+    }
+
+    /// Takes an ended instance apart.
+    pub(super) async fn remove(&mut self, name: &InstanceName) {
+        if let Some(at) = self.stations.iter().position(|station| station.name() == name) {
+            let station = self.stations.remove(at);
+            self.call_the_roll();
+            station.stopped().await;
+            tracing::info!(instance = name.as_str(), "the instance was taken away");
+        }
     }
 
     /// Lets the instances show how the store is.
@@ -214,12 +228,19 @@ impl Running {
             clock::sleep(LAST_LOOK).await;
         }
         self.stop.send_replace(true);
-        let servers = async { while self.servers.join_next().await.is_some() {} };
+        self.stations.iter().for_each(Station::stop);
+        let stations = std::mem::take(&mut self.stations);
+        let servers = async {
+            for station in stations {
+                station.stopped().await;
+            }
+            while self.servers.join_next().await.is_some() {}
+        };
         tokio::select! {
             () = servers => {}
             () = clock::sleep(SERVERS_END) => {}
         }
-        if let Err(fault) = self.store.close(STORE_END).await {
+        if let Err(fault) = self.ground.store.close(STORE_END).await {
             tracing::error!("the state could not be written at the end: {fault}");
         }
         exit
@@ -269,9 +290,15 @@ pub(in crate::cli) fn worse(one: Exit, other: Exit) -> Exit {
     if other == Exit::Done { one } else { other }
 }
 
-async fn until(mut stopped: watch::Receiver<bool>) {
-    // A sender that is gone means that the process is ending too.
-    let _gone = stopped.wait_for(|stopped| *stopped).await;
+/// A host of many has room for many: each may remember a quarter of a megabyte on average.
+fn store_options(settings: &Settings) -> store::Options {
+    let default = store::Options { machine: store::machine_marker(), ..store::Options::default() };
+    if !settings.host {
+        return default;
+    }
+    let expected = settings.instances.len().clamp(HOST_ROOM, 1000);
+    let limit = default.limit + u64::try_from(expected).unwrap_or_default() * (256 << 10);
+    store::Options { limit, compact_at: limit / 8, queue: default.queue.max(expected * 16), ..default }
 }
 
 fn random() -> u64 {

@@ -6,12 +6,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::farewell::Farewell;
-use super::running::{Running, ended, worse};
-use super::{observe, words};
+use super::running::Running;
+use super::{observe, turnover, words};
 use crate::clock;
 use crate::config::settings::{Auth, Settings, Surroundings};
 use crate::config::{self, Sources};
+use crate::core::action::Outcome;
 use crate::core::auth::AuthState;
+use crate::core::ids::InstanceName;
+use crate::driver::host::Host;
 use crate::exit::Exit;
 use crate::io::notify::Notifier;
 use crate::io::signals::{SignalEvent, Signals};
@@ -33,7 +36,7 @@ const FEED_FLOOR: Duration = Duration::from_millis(50);
 /// What supervision waits for.
 enum Turn {
     Signal(SignalEvent),
-    Ended(Exit),
+    Ended(InstanceName, Option<Outcome>),
     Store,
     News,
     Look,
@@ -52,8 +55,8 @@ pub(super) async fn supervise(
     // Not when the backend answers, but when we are there for the game: an outage must not make a start fail.
     notifier.ready(&words::status(&snapshots(&running)));
     let mut shown = String::new();
-    let mut exit = Exit::Done;
-    let mut farewell = Farewell::new(&running.settings.instances);
+    let (mut exit, mut draining) = (Exit::Done, false);
+    let mut farewell = Farewell::new(running.instances());
     let begun = clock::now();
     let (mut last_look, mut next_look, mut next_feed, mut next_secrets) = (begun, begun, begun, begun + SECRETS);
     loop {
@@ -63,17 +66,19 @@ pub(super) async fn supervise(
         let turn = tokio::select! {
             biased;
             signal = signals.next() => Turn::Signal(signal),
-            one = running.host.ended() => match one {
-                Some((name, outcome)) => Turn::Ended(ended(&name, outcome)),
+            one = next_end(&mut running.host, running.settings.host && !draining) => match one {
+                Some((name, outcome)) => Turn::Ended(name, outcome),
                 None => break,
             },
             () = changed(&mut running.store_status) => Turn::Store,
-            () = running.news.notified() => Turn::News,
+            () = running.ground.news.notified() => Turn::News,
             () = clock::sleep_until(Some(wake)) => Turn::Look,
         };
         match turn {
             Turn::Signal(SignalEvent::Drain(name)) => {
                 tracing::info!(signal = name, "draining; a second signal ends at once");
+                draining = true;
+                farewell = farewell.of(running.instances());
                 farewell.begin(&notifier, "draining");
                 running.host.drain(name);
             }
@@ -82,13 +87,18 @@ pub(super) async fn supervise(
                 reload(&mut running, sources, surroundings, log).await;
                 notifier.ready(&words::status(&snapshots(&running)));
             }
-            Turn::Ended(one) => exit = worse(exit, one),
+            Turn::Ended(name, outcome) => {
+                exit = turnover::has_ended(&mut running, &name, outcome, exit, draining).await;
+                next_look = next_look.min(last_look + NEWS);
+            }
             Turn::Store if is_old(&running) => {}
             Turn::Store => next_look = next_look.min(last_look + NEWS),
             Turn::News => {
                 next_look = next_look.min(last_look + NEWS);
                 // At once: who waits for our end, to start us again, must know that it has begun.
-                farewell.look(&notifier, &snapshots(&running));
+                if !running.stays() {
+                    farewell.look(&notifier, &snapshots(&running));
+                }
             }
             Turn::Look => {
                 feed(&running, &notifier, &mut next_feed);
@@ -103,7 +113,9 @@ pub(super) async fn supervise(
                     notifier.status(&now_shown);
                     shown = now_shown;
                 }
-                farewell.look(&notifier, &snapshots);
+                if !running.stays() {
+                    farewell.look(&notifier, &snapshots);
+                }
                 farewell.extend(&notifier);
                 look_at_store(&mut running);
                 if running.host.auth().borrow().state == AuthState::Denied {
@@ -120,8 +132,16 @@ pub(super) async fn supervise(
     running.finish(exit).await
 }
 
+/// Waits for an instance to end; `None` once nobody is left, and nobody may come.
+async fn next_end(host: &mut Host, more_may_come: bool) -> Option<(InstanceName, Option<Outcome>)> {
+    match host.ended().await {
+        None if more_may_come => std::future::pending().await,
+        end => end,
+    }
+}
+
 fn snapshots(running: &Running) -> Vec<Arc<crate::core::Snapshot>> {
-    running.host.handles().iter().map(crate::ports::InstanceHandle::snapshot).collect()
+    running.stations.iter().map(|station| station.member.handle.snapshot()).collect()
 }
 
 /// Feeds the watchdog while every loop turns.
@@ -130,7 +150,7 @@ fn feed(running: &Running, notifier: &Notifier, next: &mut std::time::Instant) {
     if *next > clock::now() {
         return;
     }
-    if observe::all_turn(running.host.pulses()) {
+    if observe::all_turn(&running.host.pulses()) {
         notifier.watchdog();
         *next = clock::now() + interval.clamp(FEED_FLOOR, FEED_CEILING);
     } else {
@@ -183,9 +203,10 @@ fn announce(running: &Running) {
         admin = running.admin.map(tracing::field::display),
         "rallyhere-agent is there"
     );
-    for (instance, local) in running.settings.instances.iter().zip(&running.locals) {
+    for station in &running.stations {
+        let local = &station.local;
         tracing::info!(
-            instance = instance.name().as_str(),
+            instance = station.name().as_str(),
             socket = local.socket.as_ref().map(|path| tracing::field::display(path.display())),
             listen = local.tcp.map(tracing::field::display),
             grpc = local.grpc.map(tracing::field::display),
@@ -194,23 +215,25 @@ fn announce(running: &Running) {
     }
 }
 
-/// SIGHUP: secrets and the log level are read again; the rest of the configuration is fixed at start.
+/// SIGHUP: secrets, the log level and the instances of a host are read again; the rest of the configuration is fixed at start.
 async fn reload(running: &mut Running, sources: &Sources, surroundings: &Surroundings, log: &LogHandle) {
-    let (sources, surroundings) = (sources.clone(), surroundings.clone());
+    let sources = Sources { host: running.settings.host, ..sources.clone() };
+    let surroundings = surroundings.clone();
     let loaded = tokio::task::spawn_blocking(move || config::load(&sources, &surroundings)).await;
     match loaded {
         Ok(Ok(loaded)) => {
             if let Err(error) = log.set_level(&loaded.settings.log.level) {
                 tracing::warn!("the log level stays as it is: {}", super::Chain(&error));
             }
+            turnover::take_up(running, loaded.settings).await;
         }
         Ok(Err(mistakes)) => {
-            tracing::error!("the configuration was not taken, the log level stays as it is: {mistakes}");
+            tracing::error!("the configuration was not taken, instances and log level stay as they are: {mistakes}");
         }
         Err(lost) => tracing::error!(error = %lost, "the configuration could not be read again"),
     }
     new_secrets(running, true).await;
-    tracing::info!("secrets and log level were read again");
+    tracing::info!("configuration, secrets and log level were read again");
 }
 
 /// Reads the secret files again; what was refused is tried at once if they changed, or if somebody asked.
@@ -226,7 +249,7 @@ async fn new_secrets(running: &mut Running, asked: bool) {
     }
     let changed = secrets(&fresh) != secrets(&running.settings);
     if changed {
-        running.backend.replace_secrets(&fresh.auth);
+        running.ground.backend.replace_secrets(&fresh.auth);
         running.settings = fresh;
     }
     if changed || asked {

@@ -140,7 +140,7 @@ impl Checker<'_> {
         }
         match (value, file.is_empty()) {
             (Some(_), false) => {
-                let other = self.origin(sources.file_key).unwrap_or_default();
+                let other = self.place(sources.file_key).unwrap_or_default();
                 self.refuse(key, format!("is set, and so is {} ({other}); keep one of them", sources.file_key));
                 None
             }

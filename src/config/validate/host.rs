@@ -4,18 +4,18 @@ use std::net::SocketAddr;
 
 use super::{Checker, places, values};
 use crate::config::files::named;
-use crate::config::settings::{Admin, LocalApi, Log, LogFormat, State};
+use crate::config::settings::{Admin, Instance, LocalApi, Log, LogFormat, State};
 
 /// Bytes of a Unix socket's path (unix(7): 108 with the zero at the end).
 const SOCKET_LIMIT: usize = 107;
 
 impl Checker<'_> {
-    /// `local_api.*`
-    pub(super) fn local_api(&mut self) -> Option<LocalApi> {
+    /// `local_api.*`; `name` is the file name of a socket that nobody has named.
+    pub(super) fn local_api(&mut self, name: &str) -> Option<LocalApi> {
         let raw = &self.raw.local_api;
         let socket = match raw.socket.as_str() {
             "none" => None,
-            "" => places::socket(self.surroundings),
+            "" => places::socket(self.surroundings, name),
             path => values::path(path),
         };
         if let Some(path) = socket.as_ref().filter(|path| path.as_os_str().len() > SOCKET_LIMIT) {
@@ -83,13 +83,17 @@ impl Checker<'_> {
     }
 
     /// `admin.*`
-    pub(super) fn admin(&mut self, local_api: Option<&LocalApi>) -> Option<Admin> {
+    pub(super) fn admin(&mut self, instances: &[Instance]) -> Option<Admin> {
         let listen = self.check("admin.listen", values::listen(&self.raw.admin.listen))?;
-        let others =
-            local_api.map(|local| [("local_api.listen", local.listen), ("local_api.grpc_listen", local.grpc_listen)]);
-        let same = others.into_iter().flatten().find(|(_, other)| *other == listen);
-        if let Some((other, _)) = same.filter(|_| listen.is_some_and(|address| address.port() != 0)) {
-            self.refuse("admin.listen", format!("is the address of {other} too; each needs its own port"));
+        let others = instances.iter().flat_map(|instance| {
+            let local = &instance.local_api;
+            [("local_api.listen", local.listen), ("local_api.grpc_listen", local.grpc_listen)]
+                .map(|(key, address)| (key, instance.name(), address))
+        });
+        let same = others.into_iter().find(|(_, _, other)| *other == listen);
+        if let Some((other, name, _)) = same.filter(|_| listen.is_some_and(|address| address.port() != 0)) {
+            let whose = if instances.len() > 1 { format!(" of instance {name}") } else { String::new() };
+            self.refuse("admin.listen", format!("is the address of {other}{whose} too; each needs its own port"));
             return None;
         }
         Some(Admin { listen })

@@ -10,9 +10,6 @@ use crate::core::instance::{CustomData, JoinParams, StartupParams};
 use crate::core::params::{Deliver, Params, Target};
 use crate::core::sdk;
 
-/// The name of the one instance, as long as there is only one.
-const ONLY: &str = "default";
-
 /// Characters of a region and of a matchmaking profile (2023-11 contract, InstanceFubar); ours for the name of a listing's entry.
 const NAME_LIMIT: usize = 128;
 
@@ -46,6 +43,20 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// `instance.recycle`
+    pub(super) fn recycle(&mut self) -> Option<bool> {
+        let raw = &self.raw.instance;
+        if raw.recycle && !(raw.session_id.is_empty() && raw.allocation_id.is_empty()) {
+            self.refuse(
+                "instance.recycle",
+                "needs allocations that come anew, but session or allocation are fixed: an ended session does not come again"
+                    .to_owned(),
+            );
+            return None;
+        }
+        Some(raw.recycle)
     }
 
     fn custom_data(&mut self, key: &str, data: &CustomData) -> Option<CustomData> {
@@ -103,10 +114,9 @@ impl Checker<'_> {
     }
 
     /// `instance.*`, `game.*`, `health.*`, `notifications.*`, `fubar.*`, `shutdown.*`
-    pub(super) fn params(&mut self) -> Option<Params> {
+    pub(super) fn params(&mut self, name: &InstanceName) -> Option<Params> {
         let raw = self.raw;
         let instance = &raw.instance;
-        let name = self.check("instances", InstanceName::parse(ONLY).map_err(|error| error.to_string()));
         let target = self.target();
         let instance_id = self.id("instance.instance_id", &instance.instance_id, InstanceId::parse);
         let host_type = if instance.host_type == "player" {
@@ -155,7 +165,7 @@ impl Checker<'_> {
         let drain = self.duration("shutdown.drain_timeout", &raw.shutdown.drain_timeout, &(SECONDS(0)..=SECONDS(DAY)));
         host_type?;
         Some(Params {
-            name: name?,
+            name: name.clone(),
             target: target?,
             instance_id: instance_id?,
             host_type: instance.host_type.clone(),

@@ -7,9 +7,6 @@ use crate::config::settings::Surroundings;
 /// Below a user's own directories, ours.
 const NAME: &str = "rallyhere-agent";
 
-/// The socket's file name, where there is one instance.
-const SOCKET: &str = "agent.sock";
-
 /// A variable that is set to something.
 pub(super) fn variable<'a>(surroundings: &'a Surroundings, name: &str) -> Option<&'a str> {
     surroundings.env.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -25,11 +22,11 @@ fn user(surroundings: &Surroundings, name: &str) -> Option<PathBuf> {
     variable(surroundings, name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-/// Where the socket is if nobody says. The directory need not exist yet.
-pub(super) fn socket(surroundings: &Surroundings) -> Option<PathBuf> {
+/// Where a socket of this file name is if nobody says. The directory need not exist yet.
+pub(super) fn socket(surroundings: &Surroundings, name: &str) -> Option<PathBuf> {
     systemd(surroundings, "RUNTIME_DIRECTORY")
         .or_else(|| user(surroundings, "XDG_RUNTIME_DIR").map(|directory| directory.join(NAME)))
-        .map(|directory| directory.join(SOCKET))
+        .map(|directory| directory.join(name))
 }
 
 /// Where the state is if nobody says. The directory need not exist yet.
@@ -63,7 +60,7 @@ mod tests {
             ("XDG_STATE_HOME", "/home/x/state"),
             ("HOME", "/home/x"),
         ]);
-        assert_eq!(socket(&both), Some("/run/a/agent.sock".into()));
+        assert_eq!(socket(&both, "agent.sock"), Some("/run/a/agent.sock".into()));
         assert_eq!(state(&both), Some("/var/lib/a".into()));
     }
 
@@ -71,9 +68,9 @@ mod tests {
     fn the_user_comes_next_and_relative_paths_count_for_nothing() {
         let user =
             surroundings(&[("XDG_RUNTIME_DIR", "/run/user/1"), ("XDG_STATE_HOME", "state"), ("HOME", "/home/x")]);
-        assert_eq!(socket(&user), Some("/run/user/1/rallyhere-agent/agent.sock".into()));
+        assert_eq!(socket(&user, "agent.sock"), Some("/run/user/1/rallyhere-agent/agent.sock".into()));
         assert_eq!(state(&user), Some("/home/x/.local/state/rallyhere-agent".into()));
         let none = surroundings(&[("XDG_RUNTIME_DIR", ""), ("HOME", "x")]);
-        assert_eq!((socket(&none), state(&none)), (None, None));
+        assert_eq!((socket(&none, "agent.sock"), state(&none)), (None, None));
     }
 }

@@ -240,7 +240,7 @@ impl Checker<'_> {
         let key = entry.key(name);
         let value = self.check(&key, checked)?;
         if value.is_none() {
-            let origin = self.origin(&key).or_else(|| self.origin(&entry.key));
+            let origin = self.written(&key).1.or_else(|| self.written(&entry.key).1);
             self.refuse_at(&key, origin, format!("is required: {what}"));
         }
         value
@@ -312,6 +312,7 @@ mod tests {
     fn checked(text: &str, process_known: bool) -> (Option<Vec<Probe>>, Vec<String>) {
         let raw: Raw = toml::from_str(&format!("[health]\n{text}")).unwrap();
         let mut checker = Checker {
+            of: None,
             raw: &raw,
             origins: &BTreeMap::new(),
             secrets: &BTreeMap::new(),

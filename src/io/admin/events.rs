@@ -7,6 +7,7 @@
 //! An event is made once for all readers and is the whole truth, so a slow reader misses what lies between and costs nobody
 //! anything.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,16 +17,16 @@ use axum::response::{IntoResponse, Response};
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
-use super::Takers;
 use super::history::{self, History};
+use super::{Member, Roster};
 use crate::clock;
+use crate::core::ids::InstanceName;
 use crate::core::snapshot::Snapshot;
 use crate::io::local::server::closed;
 use crate::io::local::status::Status;
 use crate::io::local::steps::{Step, Steps};
-use crate::ports::InstanceHandle;
 
 /// How far events are apart at least.
 const GAP: Duration = Duration::from_millis(250);
@@ -47,7 +48,7 @@ pub(super) struct Board {
 struct All {
     /// Counts the changes.
     revision: u64,
-    instances: Vec<Seen>,
+    instances: BTreeMap<InstanceName, Seen>,
 }
 
 /// An event, ready to be sent.
@@ -66,20 +67,21 @@ struct Seen {
 }
 
 impl Board {
-    /// A board, and the tasks that keep it up to date: they wake when a snapshot changes, and end with their instance.
-    pub(super) fn start(handles: &[InstanceHandle], takers: &Takers) -> (Self, JoinSet<()>) {
-        let first = handles.iter().map(|handle| {
-            let (snapshot, mut history) = (handle.snapshot(), History::default());
-            history.observe(&snapshot, takers.of(&handle.name), clock::now());
-            Seen { snapshot, history }
-        });
-        let (board, all) = watch::channel(All { revision: 0, instances: first.collect() });
-        let board = Arc::new(board);
-        let mut watchers = JoinSet::new();
-        for (at, handle) in handles.iter().enumerate() {
-            watchers.spawn(keep(Arc::clone(&board), at, handle.snapshots.clone(), takers.of(&handle.name)));
-        }
-        (Self { all, event: Arc::default() }, watchers)
+    /// A board, and what keeps it up to date: it looks when a snapshot changes, or an instance comes or goes, and never ends.
+    pub(super) fn start(mut roster: Roster) -> (Self, impl Future<Output = ()>) {
+        let (board, all) = watch::channel(All { revision: 0, instances: BTreeMap::new() });
+        let (board, mut watchers) = (Arc::new(board), JoinSet::new());
+        let mut watched = BTreeMap::new();
+        follow(&board, &roster.borrow_and_update().clone(), &mut watched, &mut watchers);
+        let following = async move {
+            while roster.changed().await.is_ok() {
+                let members = Arc::clone(&roster.borrow_and_update());
+                follow(&board, &members, &mut watched, &mut watchers);
+                while watchers.try_join_next().is_some() {}
+            }
+            std::future::pending().await
+        };
+        (Self { all, event: Arc::default() }, following)
     }
 
     /// The newest event: one that was made less than [`GAP`] ago, or a new one. If it lacks a change, [`Self::changed`] knows.
@@ -109,16 +111,54 @@ impl Board {
     }
 }
 
+/// Brings the board to the roster. Whoever stays keeps its near past.
+fn follow(
+    board: &Arc<watch::Sender<All>>,
+    members: &[Member],
+    watched: &mut BTreeMap<InstanceName, (watch::Receiver<Arc<Snapshot>>, AbortHandle)>,
+    watchers: &mut JoinSet<()>,
+) {
+    let mut left = std::mem::take(watched);
+    for Member { handle, taker, .. } in members {
+        let name = handle.name.clone();
+        match left.remove(&name) {
+            Some(same) if same.0.same_channel(&handle.snapshots) => {
+                watched.insert(name, same);
+            }
+            other => {
+                if let Some((_, task)) = other {
+                    task.abort();
+                }
+                let (snapshot, mut history) = (handle.snapshot(), History::default());
+                history.observe(&snapshot, taker, clock::now());
+                board.send_modify(|all| {
+                    all.revision += 1;
+                    all.instances.insert(name.clone(), Seen { snapshot, history });
+                });
+                let keeping = keep(Arc::clone(board), name.clone(), handle.snapshots.clone(), taker);
+                watched.insert(name, (handle.snapshots.clone(), watchers.spawn(keeping)));
+            }
+        }
+    }
+    for (name, (_, task)) in left {
+        task.abort();
+        board.send_modify(|all| {
+            all.revision += 1;
+            all.instances.remove(&name);
+        });
+    }
+}
+
 async fn keep(
     board: Arc<watch::Sender<All>>,
-    at: usize,
+    name: InstanceName,
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
     taker: &'static str,
 ) {
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         board.send_if_modified(|all| {
-            let Some(seen) = all.instances.get_mut(at).filter(|seen| !Arc::ptr_eq(&seen.snapshot, &snapshot)) else {
+            let Some(seen) = all.instances.get_mut(&name).filter(|seen| !Arc::ptr_eq(&seen.snapshot, &snapshot)) else {
                 return false;
             };
             seen.history.observe(&snapshot, taker, clock::now());
@@ -146,8 +186,8 @@ struct Shown {
     history: history::Shown,
 }
 
-fn write(instances: &[Seen]) -> Bytes {
-    let instances = instances.iter().map(|seen| Shown {
+fn write(instances: &BTreeMap<InstanceName, Seen>) -> Bytes {
+    let instances = instances.values().map(|seen| Shown {
         status: Status::of(&seen.snapshot),
         history: seen.history.show(|at| rough(clock::wall_of(at))),
     });

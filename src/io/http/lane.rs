@@ -17,6 +17,9 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// The same for bytes that nobody acknowledges.
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How many unused connections are kept. After the start of a host of many there would be one for each.
+const IDLE: usize = 64;
+
 pub(super) struct Lane {
     plan: Plan,
     current: Mutex<Current>,
@@ -77,6 +80,7 @@ impl Plan {
             .retry(reqwest::retry::never())
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(self.limits.pool_idle)
+            .pool_max_idle_per_host(IDLE)
             .tcp_keepalive(KEEPALIVE)
             .tcp_keepalive_interval(KEEPALIVE_INTERVAL)
             .tcp_keepalive_retries(KEEPALIVE_RETRIES);

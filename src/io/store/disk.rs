@@ -163,6 +163,12 @@ pub fn holder_of(dir: &Path) -> io::Result<Option<String>> {
     }
 }
 
+/// The number of the process that has a state directory, if one has it and has written down who it is.
+pub fn process_of(dir: &Path) -> Option<u32> {
+    let holder = holder_of(dir).ok()??;
+    holder.strip_prefix("process ")?.parse().ok()
+}
+
 /// Who holds the lock, as far as the file tells.
 fn holder(file: OwnedFd) -> String {
     let mut text = String::new();

@@ -33,4 +33,9 @@ impl Store for MemoryStore {
         records.iter().for_each(|record| durable.apply(record));
         ready(Ok(()))
     }
+
+    fn recall(&self, instance: &InstanceName) -> impl Future<Output = Result<Durable, StoreFault>> + Send + 'static {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        ready(Ok(state.get(instance).cloned().unwrap_or_default()))
+    }
 }

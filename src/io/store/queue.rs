@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::core::durable::Record;
+use crate::core::durable::{Durable, Record};
 use crate::core::event::StoreFault;
 use crate::core::ids::InstanceName;
 
@@ -34,6 +34,8 @@ pub(super) struct Taken {
     pub(super) batches: Vec<Batch>,
     /// How many were refused at the door since the last time.
     pub(super) refused: u64,
+    /// Whose memory is asked for, as it is after the batches.
+    pub(super) recalls: Vec<(InstanceName, oneshot::Sender<Durable>)>,
     /// Nothing comes after these: end, and tell those here.
     pub(super) closing: Option<Vec<Reply>>,
 }
@@ -42,6 +44,8 @@ pub(super) struct Taken {
 struct Inner {
     waiting: VecDeque<Batch>,
     refused: u64,
+    /// Of living instances, so never more than there are.
+    recalls: Vec<(InstanceName, oneshot::Sender<Durable>)>,
     closing: Option<Vec<Reply>>,
     ended: bool,
 }
@@ -90,6 +94,15 @@ impl Queue {
         Err(StoreFault::Full)
     }
 
+    /// Asks what is remembered of an instance. An ended store drops the sender.
+    pub(super) fn recall(&self, instance: &InstanceName, reply: oneshot::Sender<Durable>) {
+        let mut inner = self.inner();
+        if !inner.ended {
+            inner.recalls.push((instance.clone(), reply));
+            self.wake.notify_one();
+        }
+    }
+
     /// Lets the owner thread end after what waits now; the answer comes when it has.
     pub(super) fn close(&self) -> oneshot::Receiver<Result<(), StoreFault>> {
         let (reply, ended) = oneshot::channel();
@@ -105,7 +118,7 @@ impl Queue {
 
     /// Waits for batches, at most so long, and takes all of them.
     pub(super) fn take(&self, wait: Option<Duration>) -> Taken {
-        let idle = |inner: &mut Inner| inner.waiting.is_empty() && inner.closing.is_none();
+        let idle = |inner: &mut Inner| inner.waiting.is_empty() && inner.recalls.is_empty() && inner.closing.is_none();
         let inner = self.inner();
         let mut inner = match wait {
             None => self.wake.wait_while(inner, idle).unwrap_or_else(PoisonError::into_inner),
@@ -114,7 +127,8 @@ impl Queue {
         // `closing` stays where it is until the end, so that nothing more comes in.
         let closing = inner.closing.as_mut().map(std::mem::take);
         let refused = std::mem::take(&mut inner.refused);
-        Taken { batches: std::mem::take(&mut inner.waiting).into(), refused, closing }
+        let recalls = std::mem::take(&mut inner.recalls);
+        Taken { batches: std::mem::take(&mut inner.waiting).into(), refused, recalls, closing }
     }
 
     /// Nobody takes out any more: everything that waits, now or later, is answered as failed.
@@ -122,6 +136,7 @@ impl Queue {
         let mut inner = self.inner();
         inner.ended = true;
         inner.waiting.clear();
+        inner.recalls.clear();
         inner.closing.take().unwrap_or_default()
     }
 }

@@ -21,12 +21,15 @@ pub(super) fn run<D: Disk>(
     let ending = Ending(queue);
     let queue = &ending.0;
     loop {
-        let Taken { batches, refused, closing } = queue.take(engine.is_ailing().then_some(heal_every));
+        let Taken { batches, refused, recalls, closing } = queue.take(engine.is_ailing().then_some(heal_every));
         engine.count_refused(refused);
-        if batches.is_empty() && closing.is_none() {
+        if batches.is_empty() && recalls.is_empty() && closing.is_none() {
             engine.tick();
         }
         let verdicts = engine.commit(&batches);
+        for (instance, reply) in recalls {
+            let _who_left = reply.send(engine.mirror().get(&instance).cloned().unwrap_or_default());
+        }
         // First the state, then the answers: who has an answer and looks sees no older state.
         let closed = closing.map(|replies| (replies, engine.close()));
         publish(status, engine.status());

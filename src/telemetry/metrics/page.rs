@@ -67,7 +67,7 @@ impl Collector for Part {
 
 impl Page {
     fn instances(&self) -> impl Iterator<Item = (&str, &Snapshot)> {
-        self.seen.snapshots.iter().map(|snapshot| (snapshot.name.as_str(), &**snapshot))
+        self.seen.instances.iter().map(|(snapshot, _)| (snapshot.name.as_str(), &**snapshot))
     }
 
     /// One sample of each instance.
@@ -84,8 +84,8 @@ impl Page {
         histogram: fn(&InstanceMeter) -> &Histogram,
     ) -> fmt::Result {
         let mut samples = sheet.family(family)?;
-        let mut meters = self.meters.instances.iter();
-        meters.try_for_each(|meter| samples.histogram(&[meter.name().as_str()], histogram(meter)))
+        let mut meters = self.seen.instances.iter();
+        meters.try_for_each(|(_, meter)| samples.histogram(&[meter.name().as_str()], histogram(meter)))
     }
 
     /// The states of each instance, and which it is in.
@@ -189,7 +189,7 @@ fn game(page: &Page, sheet: &mut Sheet<'_>) -> fmt::Result {
 
 fn local_api(page: &Page, sheet: &mut Sheet<'_>) -> fmt::Result {
     let mut samples = sheet.family(&f::LOCAL_REQUESTS)?;
-    for meter in &page.meters.instances {
+    for (_, meter) in &page.seen.instances {
         let name = meter.name().as_str();
         meter.local().try_for_each(|(route, class, count)| samples.add(&[name, route, class], count))?;
     }

@@ -38,10 +38,9 @@ fn names_and_words_are_conventional() {
 
 #[tokio::test]
 async fn an_agent_without_instances_answers_too() {
-    let meters = Meters { requests: Arc::default(), writes: Arc::default(), instances: Vec::new() };
-    let metrics = Metrics::new(meters, || Seen {
+    let metrics = Metrics::new(Meters::default(), || Seen {
         now: clock::now(),
-        snapshots: Vec::new(),
+        instances: Vec::new(),
         auth: AuthState::Denied,
         store: StoreSeen { fault: Some(StoreFault::ReadOnly), findings: vec![("gap", 3)], ..StoreSeen::default() },
         log_lines_dropped: 7,

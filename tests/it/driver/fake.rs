@@ -222,6 +222,10 @@ impl Store for FakeStore {
         }
         async move { if hangs { std::future::pending().await } else { Ok(()) } }
     }
+
+    fn recall(&self, _instance: &InstanceName) -> impl Future<Output = Result<Durable, StoreFault>> + Send + 'static {
+        std::future::ready(Ok(self.written()))
+    }
 }
 
 /// The session of an instance of this name.
@@ -234,7 +238,7 @@ pub(crate) fn newborn(name: &str) -> Newborn<NoSide> {
     let (params, birth) = instance(name);
     // The other end is gone: nothing will ever be found out.
     let (_events, game) = tokio::sync::mpsc::channel(1);
-    Newborn { params, birth, side: NoSide, game }
+    Newborn { params, birth, side: NoSide, game, again: None }
 }
 
 /// A self-registered instance that is ready at once.

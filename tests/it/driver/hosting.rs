@@ -17,7 +17,7 @@ use super::instances::Bench;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 async fn all_serving(bench: &Bench) {
-    for handle in bench.host.handles() {
+    for handle in &bench.handles {
         let mut snapshots = handle.snapshots.clone();
         let serving = snapshots.wait_for(|shown| shown.phase == Phase::Serving);
         tokio::time::timeout(Duration::from_secs(600), serving).await.expect("ten minutes").unwrap();
@@ -35,7 +35,7 @@ async fn all_instances_share_one_login() {
     clock::sleep(Duration::from_secs(60)).await;
     assert_eq!(bench.login.count(), 2, "one for all of them");
     let answered = |handle: &rallyhere_agent::ports::InstanceHandle| handle.snapshot().counters.health_answered;
-    assert!(bench.host.handles().iter().all(|handle| answered(handle) >= 4));
+    assert!(bench.handles.iter().all(|handle| answered(handle) >= 4));
     assert_eq!(bench.host.auth().borrow().state, AuthState::Valid);
 }
 
@@ -61,7 +61,7 @@ async fn one_that_is_superseded_leaves_the_others_alone() {
     let (name, outcome) = bench.host.ended().await.unwrap();
     assert_eq!((name.as_str(), outcome), ("c", Some(Outcome::Superseded)));
     clock::sleep(Duration::from_secs(120)).await;
-    let phases: Vec<_> = bench.host.handles().iter().map(|handle| handle.snapshot().phase).collect();
+    let phases: Vec<_> = bench.handles.iter().map(|handle| handle.snapshot().phase).collect();
     assert_eq!(phases.iter().filter(|phase| **phase == Phase::Serving).count(), 4, "{phases:?}");
     assert_eq!(bench.login.count(), 1);
 }
@@ -83,7 +83,7 @@ async fn a_drain_is_not_lost_among_reloads() {
 async fn a_full_queue_of_requests_is_told_and_passes() {
     let bench = Bench::start(&["one"]);
     all_serving(&bench).await;
-    let handle = bench.host.handles()[0].clone();
+    let handle = bench.handles[0].clone();
     let mut asking: Vec<_> = (0..300).map(|_| Box::pin(handle.ask(Request::ClientSeen))).collect();
     let mut refused = 0;
     for ask in &mut asking {

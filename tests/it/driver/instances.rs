@@ -26,6 +26,7 @@ pub(super) struct Bench {
     pub(super) login: FakeLogin,
     pub(super) store: FakeStore,
     pub(super) host: Host,
+    pub(super) handles: Vec<InstanceHandle>,
 }
 
 impl Bench {
@@ -35,13 +36,13 @@ impl Bench {
 
     pub(super) fn with(backend: FakeBackend, login: FakeLogin, names: &[&str]) -> Self {
         let store = FakeStore::default();
-        let instances = names.iter().map(|name| newborn(name)).collect();
-        let host = Host::start(instances, &backend, login.clone(), &Default::default(), &store, 1);
-        Self { backend, login, store, host }
+        let mut host = Host::start(login.clone(), &Default::default(), 1);
+        let handles = names.iter().map(|name| host.add(newborn(name), &backend, &store)).collect();
+        Self { backend, login, store, host, handles }
     }
 
     pub(super) fn handle(&self) -> &InstanceHandle {
-        &self.host.handles()[0]
+        &self.handles[0]
     }
 
     /// Waits until the first instance shows something.

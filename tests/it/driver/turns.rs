@@ -83,7 +83,7 @@ async fn the_state_is_shown_after_every_step_and_the_end_takes_everything_back()
     }
     let pulse = Pulse::new();
     let toy = Toy::new(&diary, &[Job::Endless], None, 4);
-    let world = drive(toy, ToyWorld::new(&diary), inbox, pulse.clone()).await;
+    let (world, _inbox) = drive(toy, ToyWorld::new(&diary), inbox, pulse.clone()).await;
     assert_eq!(world.shown, [4, 3, 2, 1, 0]);
     assert!(!pulse.is_running());
     assert!(!told(&diary).contains(&"dropped".to_owned()), "it is taken back with its next turn");

@@ -6,15 +6,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rallyhere_agent::config::settings;
 use rallyhere_agent::core::auth::{AuthState, AuthView};
 use rallyhere_agent::core::phase::Phase;
-use rallyhere_agent::io::admin::{Admin, AdminError};
+use rallyhere_agent::io::admin::{Admin, AdminError, Member, Roster};
+use rallyhere_agent::telemetry::metrics::InstanceMeter;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::fake::Fake;
 use super::raw::Via;
 
+/// A roster of these, which stays as it is.
+fn roster(fakes: &[&Fake]) -> Roster {
+    let member = |fake: &&Fake| {
+        let meter = Arc::new(InstanceMeter::new(fake.handle.name.clone(), Arc::default()));
+        Member { handle: fake.handle.clone(), taker: "api", meter }
+    };
+    watch::channel(Arc::new(fakes.iter().map(member).collect())).1
+}
+
 fn start(fakes: &[&Fake], tasks: &mut JoinSet<()>) -> Via {
     let settings = settings::Admin { listen: Some("127.0.0.1:0".parse().unwrap()) };
-    let admin = Admin::bind(&settings, fakes.iter().map(|fake| fake.handle.clone()).collect()).unwrap();
+    let admin = Admin::bind(&settings, roster(fakes)).unwrap();
     let door = Via::Tcp(admin.addr().unwrap());
     tasks.spawn(admin.serve(std::future::pending()));
     door
@@ -47,7 +58,7 @@ async fn it_lives_while_its_loops_turn() {
     let settings = settings::Admin { listen: Some("127.0.0.1:0".parse().unwrap()) };
     let turning = Arc::new(AtomicBool::new(true));
     let turns = Arc::clone(&turning);
-    let admin = Admin::bind(&settings, Vec::new()).unwrap().alive_while(move || turns.load(Ordering::Relaxed));
+    let admin = Admin::bind(&settings, roster(&[])).unwrap().alive_while(move || turns.load(Ordering::Relaxed));
     let door = Via::Tcp(admin.addr().unwrap());
     let mut tasks = JoinSet::new();
     tasks.spawn(admin.serve(std::future::pending()));
@@ -89,9 +100,9 @@ async fn an_address_in_use_is_named_and_none_is_fine() {
     let one = Fake::start();
     let mut tasks = JoinSet::new();
     let Via::Tcp(addr) = start(&[&one], &mut tasks) else { unreachable!() };
-    let error = Admin::bind(&settings::Admin { listen: Some(addr) }, vec![]).unwrap_err();
+    let error = Admin::bind(&settings::Admin { listen: Some(addr) }, roster(&[])).unwrap_err();
     assert!(matches!(error, AdminError::AddressInUse { .. }) && error.to_string().contains(&addr.to_string()));
-    let off = Admin::bind(&settings::Admin { listen: None }, vec![]).unwrap();
+    let off = Admin::bind(&settings::Admin { listen: None }, roster(&[])).unwrap();
     assert_eq!(off.addr(), None);
     off.serve(std::future::ready(())).await;
 }

@@ -18,11 +18,11 @@ use crate::local::fake::snapshot;
 
 fn metrics(snapshots: Vec<Snapshot>) -> Metrics {
     let meter = |snapshot: &Snapshot| Arc::new(InstanceMeter::new(snapshot.name.clone(), Arc::default()));
-    let instances = snapshots.iter().map(meter).collect();
-    let snapshots: Vec<_> = snapshots.into_iter().map(Arc::new).collect();
-    Metrics::new(Meters { requests: Arc::default(), writes: Arc::default(), instances }, move || Seen {
+    let shown = |snapshot: Snapshot| (Arc::new(snapshot.clone()), meter(&snapshot));
+    let instances: Vec<_> = snapshots.into_iter().map(shown).collect();
+    Metrics::new(Meters::default(), move || Seen {
         now: clock::now(),
-        snapshots: snapshots.clone(),
+        instances: instances.clone(),
         auth: AuthState::Valid,
         store: StoreSeen::default(),
         log_lines_dropped: 0,
