@@ -37,7 +37,7 @@ use client::{Client, ClientError, Connect};
     name = "rallyhere-agent",
     version,
     about = "The agent beside a dedicated game server on RallyHere",
-    after_help = "Exit codes: 0 done or stopped on command, 1 failure, 2 usage, 75 state directory in use, 76 superseded, 78 configuration."
+    after_help = "Exit codes: 0 done or stopped on command, 1 failure, 2 usage, 75 state directory in use, 76 superseded, 78 configuration, 79 left on SIGUSR2."
 )]
 struct Line {
     #[command(subcommand)]

@@ -138,6 +138,13 @@ impl Host {
         }
     }
 
+    /// Ends every loop where it stands: calls in flight are taken back, nothing more is sent, and what was accepted stays on
+    /// disk for the next agent.
+    pub async fn abandon(&mut self) {
+        self.logins.shutdown().await;
+        self.instances.shutdown().await;
+    }
+
     /// Secrets were read again: what was refused may be tried at once.
     pub fn reloaded(&self) {
         // Full: a reload has the last place, because rejections leave it free.

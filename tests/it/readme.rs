@@ -70,7 +70,7 @@ fn it_explains_every_word_of_an_automatic_report() {
 
 #[test]
 fn it_lists_every_exit_code() {
-    for exit in [Exit::Done, Exit::Failure, Exit::Usage, Exit::Locked, Exit::Superseded, Exit::Config] {
+    for exit in [Exit::Done, Exit::Failure, Exit::Usage, Exit::Locked, Exit::Superseded, Exit::Config, Exit::Left] {
         assert!(README.contains(&format!("\n| {} | ", exit.code())), "{exit:?}");
     }
 }

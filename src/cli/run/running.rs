@@ -213,6 +213,24 @@ impl Running {
             // The game must be able to read it: a stream and a long wait end with it at once, a poll of the status soon.
             clock::sleep(LAST_LOOK).await;
         }
+        self.take_apart().await;
+        exit
+    }
+
+    /// Whether an instance has its game from us: then the game does not outlive us.
+    pub(in crate::cli) fn has_own_game(&self) -> bool {
+        self.settings.instances.iter().any(|instance| matches!(instance.game.source, GameSource::Command(_)))
+    }
+
+    /// Ends at once and leaves every instance as it is: nothing is said to the backend any more, and all that was accepted is
+    /// on disk. The next agent goes on with it.
+    pub(in crate::cli) async fn leave(mut self) -> Exit {
+        self.host.abandon().await;
+        self.take_apart().await;
+        Exit::Left
+    }
+
+    async fn take_apart(mut self) {
         self.stop.send_replace(true);
         let servers = async { while self.servers.join_next().await.is_some() {} };
         tokio::select! {
@@ -222,7 +240,6 @@ impl Running {
         if let Err(fault) = self.store.close(STORE_END).await {
             tracing::error!("the state could not be written at the end: {fault}");
         }
-        exit
     }
 }
 

@@ -84,6 +84,16 @@ pub(super) async fn supervise(
                 reload(&mut running, sources, surroundings, log).await;
                 notifier.ready(&words::status(&snapshots(&running)));
             }
+            Turn::Signal(SignalEvent::Leave) if running.has_own_game() => {
+                tracing::warn!(
+                    "SIGUSR2 is not followed: the game that this agent has started would end with it; drain instead"
+                );
+            }
+            Turn::Signal(SignalEvent::Leave) => {
+                tracing::info!("SIGUSR2: ending now, and leaving the instance as it is for the next agent");
+                notifier.stopping("ending now; the instance is kept");
+                return running.leave().await;
+            }
             Turn::Ended(one) => exit = worse(exit, one),
             Turn::Store if is_old(&running) => {}
             Turn::Store | Turn::News => next_look = next_look.min(last_look + NEWS),
