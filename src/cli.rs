@@ -181,6 +181,12 @@ enum CommandError {
     /// The agent.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What was waited for did not come.
+    #[error("{0}")]
+    NotDone(String),
+    /// Somebody else has the session now.
+    #[error("superseded: somebody else holds the session or the allocation; the instance was not closed")]
+    Superseded,
     /// Our own output.
     #[error("standard output cannot be written")]
     Output(#[from] io::Error),
@@ -227,7 +233,9 @@ fn finish(terminal: &mut Terminal<'_>, work: impl FnOnce(&mut Terminal<'_>) -> R
         Err(error) => {
             let exit = match error {
                 CommandError::Usage(_) => Exit::Usage,
+                CommandError::Superseded => Exit::Superseded,
                 CommandError::Client(_)
+                | CommandError::NotDone(_)
                 | CommandError::Output(_)
                 | CommandError::Runtime(_)
                 | CommandError::Simulator(_)

@@ -29,6 +29,7 @@ pub mod process;
 mod publisher;
 pub mod sdk;
 mod session;
+pub mod shutdown;
 pub mod snapshot;
 mod timers;
 

@@ -10,6 +10,7 @@ mod host;
 mod instance;
 mod places;
 mod probes;
+mod shutdown;
 mod values;
 
 use std::collections::BTreeMap;
@@ -182,6 +183,7 @@ impl Checker<'_> {
         let local_api = self.local_api();
         let admin = self.admin(local_api.as_ref());
         let state = self.state();
+        let shutdown = self.shutdown();
         let log = self.log();
         Some(Settings {
             environment: environment?,
@@ -195,6 +197,7 @@ impl Checker<'_> {
             }],
             admin: admin?,
             state: state?,
+            shutdown: shutdown?,
             log: log?,
         })
     }

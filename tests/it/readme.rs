@@ -6,6 +6,8 @@ use std::process::Command;
 use rallyhere_agent::core::game::Fault;
 use rallyhere_agent::exit::Exit;
 
+mod log;
+
 const README: &str = include_str!("../../README.md");
 const SHIPPED: &str = include_str!("../../config/agent.toml");
 const PHASES: &str = include_str!("../../src/core/phase.txt");
@@ -95,4 +97,11 @@ fn it_names_the_package_the_image_and_files_that_are_there() {
     for path in paths {
         assert!(root.join(path).exists(), "{path}");
     }
+}
+
+/// The table itself is held to what `/metrics` prints by the tests of `telemetry::metrics`.
+#[test]
+fn it_lists_every_metric() {
+    let table = include_str!("../../src/telemetry/metrics/table.md");
+    assert!(README.contains(table), "the table of src/telemetry/metrics/table.md belongs into the README as it is");
 }

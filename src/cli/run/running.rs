@@ -22,6 +22,7 @@ use crate::io::admin::{Admin, AdminError};
 use crate::io::game::{self, Reach, reaper};
 use crate::io::http::{HttpBackend, HttpSetupError};
 use crate::io::local::{LocalApi, LocalApiError};
+use crate::io::shutdown::{self, Reasons};
 use crate::io::store::{self, DiskStore, OpenError, Opened, StoreStatus};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::{InstanceMeter, Meters};
@@ -202,6 +203,22 @@ impl Running {
     pub(in crate::cli) fn tell_store(&self, status: &StoreStatus) {
         let findings = status.findings.iter().map(ToString::to_string).collect();
         self.host.store_is(status.fault, Arc::new(findings));
+    }
+
+    /// Looks for what the host says of its own end. The host waits for us while the sender says so.
+    pub(in crate::cli) fn watch_the_host(&mut self, surroundings: &Surroundings) -> (Reasons, watch::Sender<bool>) {
+        let (holds, held) = watch::channel(false);
+        let longest = self.settings.instances.iter().map(|instance| instance.params.drain_timeout).max();
+        let stop = &self.stop;
+        let reasons = shutdown::watch(
+            &self.settings.shutdown,
+            surroundings,
+            held,
+            longest.unwrap_or_default(),
+            &mut self.servers,
+            || until(stop.subscribe()),
+        );
+        (reasons, holds)
     }
 
     /// Waits until every instance has ended, then takes the rest apart.

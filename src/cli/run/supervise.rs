@@ -12,6 +12,7 @@ use crate::config::settings::{Auth, Settings, Surroundings};
 use crate::config::{self, Sources};
 use crate::core::auth::AuthState;
 use crate::core::phase::Phase;
+use crate::core::shutdown::holds_the_host;
 use crate::exit::Exit;
 use crate::io::notify::Notifier;
 use crate::io::signals::{SignalEvent, Signals};
@@ -36,6 +37,8 @@ const EXTENSION: Duration = Duration::from_secs(15);
 /// What supervision waits for.
 enum Turn {
     Signal(SignalEvent),
+    /// The host asks for a drain, and why.
+    Host(String),
     Ended(Exit),
     Store,
     News,
@@ -54,6 +57,7 @@ pub(super) async fn supervise(
     announce(&running);
     // Not when the backend answers, but when we are there for the game: an outage must not make a start fail.
     notifier.ready(&words::status(&snapshots(&running)));
+    let (mut host, holds) = running.watch_the_host(surroundings);
     let mut shown = String::new();
     let mut exit = Exit::Done;
     let begun = clock::now();
@@ -65,6 +69,7 @@ pub(super) async fn supervise(
         let turn = tokio::select! {
             biased;
             signal = signals.next() => Turn::Signal(signal),
+            reason = host.next() => Turn::Host(reason),
             one = running.host.ended() => match one {
                 Some((name, outcome)) => Turn::Ended(ended(&name, outcome)),
                 None => break,
@@ -76,8 +81,13 @@ pub(super) async fn supervise(
         match turn {
             Turn::Signal(SignalEvent::Drain(name)) => {
                 tracing::info!(signal = name, "draining; a second signal ends at once");
-                notifier.stopping("draining");
+                notifier.stopping(&format!("draining: {name}"));
                 running.host.drain(name);
+            }
+            // Nobody has told the service manager to stop us: it hears that with the end, and its time-out does not run.
+            Turn::Host(reason) => {
+                tracing::info!(reason, "draining: the host asks for it");
+                running.host.drain(&reason);
             }
             Turn::Signal(SignalEvent::Reload) => {
                 notifier.reloading();
@@ -105,6 +115,7 @@ pub(super) async fn supervise(
                 }
                 (last_look, next_look) = (now, now + LOOK);
                 let snapshots = snapshots(&running);
+                hold_the_host(&holds, &snapshots);
                 let now_shown = words::status(&snapshots);
                 if now_shown != shown {
                     notifier.status(&now_shown);
@@ -126,6 +137,15 @@ pub(super) async fn supervise(
     }
     notifier.stopping("ended");
     running.finish(exit).await
+}
+
+/// A shutdown of the host waits from the first instance that serves until none is left that has players.
+fn hold_the_host(holds: &watch::Sender<bool>, snapshots: &[Arc<crate::core::Snapshot>]) {
+    holds.send_if_modified(|held| {
+        let before = *held;
+        *held = holds_the_host(before, snapshots.iter().map(|snapshot| snapshot.phase));
+        *held != before
+    });
 }
 
 fn snapshots(running: &Running) -> Vec<Arc<crate::core::Snapshot>> {
@@ -173,7 +193,7 @@ fn look_at_store(running: &mut Running) {
     match (status.fault, running.store_fault) {
         (Some(fault), before) if before != Some(fault) => tracing::error!(
             why = status.why,
-            "{fault}: health, notifications and the game go on, but reports are refused until it is well again"
+            "reports are refused: {fault}. Health, notifications and the game go on, and it heals by itself once that is mended"
         ),
         (None, Some(_)) => tracing::info!("the state directory is well again; everything is on disk"),
         (Some(_) | None, Some(_) | None) => {}
