@@ -1,6 +1,6 @@
 #!/bin/sh
 # Whether the cloud is about to take this machine away: for shutdown.notice.
-#     notice = ["/usr/share/doc/rallyhere-agent/examples/termination-notice.sh", "ec2"]      # or "gce", "azure"
+#     notice = ["/usr/lib/rallyhere-agent/termination-notice", "ec2"]      # or "gce", "azure"
 # Exit code 113: it is; the line that is printed is the reason. 0: it is not. Anything else: nobody could say.
 # Set shutdown.drain_timeout to what is left then: EC2 says it 2 minutes before, Google and Azure 30 seconds. Needs curl.
 set -u

@@ -17,7 +17,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::config::settings::{Inhibit, Shutdown, Surroundings};
+use crate::config::settings::{Inhibit, NoticeCommand, Shutdown, Surroundings};
+use crate::core::shutdown::Notice;
 
 pub use bus::Address;
 
@@ -63,6 +64,33 @@ pub fn watch<S: Future<Output = ()> + Send + 'static>(
     let address = Address::of(surroundings);
     tasks.spawn(until(logind::run(address, must, drain_timeout, holds, reasons), stopped()));
     Reasons(wanted)
+}
+
+/// Runs the command of `shutdown.notice` once: what it means, and how it ended.
+///
+/// # Errors
+/// In words, if it could not be run, or took too long.
+pub async fn ask_once(command: &NoticeCommand) -> Result<(Notice, String), String> {
+    notice::ask(command).await
+}
+
+/// Why a shutdown of the host would not wait.
+#[derive(Debug, thiserror::Error)]
+pub enum NoLock {
+    /// There is no system bus: a container, or a host without systemd.
+    #[error("there is no system bus")]
+    NoBus,
+    /// The bus or logind, in words.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Takes logind's lock and gives it back at once; tells for how long a shutdown of the host would wait at most.
+///
+/// # Errors
+/// If there is nobody who gives it.
+pub async fn lock_once(surroundings: &Surroundings) -> Result<Duration, NoLock> {
+    logind::try_once(&Address::of(surroundings)).await
 }
 
 async fn until(work: impl Future<Output = ()>, stopped: impl Future<Output = ()>) {

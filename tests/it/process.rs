@@ -17,7 +17,7 @@ mod outages;
 mod permissions;
 mod restart;
 mod secrets;
-mod shutdown;
+pub(crate) mod shutdown;
 pub(crate) mod socket;
 pub(crate) mod stage;
 mod stopping;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::NoLock;
 use super::bus::{Address, Bus, CallError};
 use super::message::{Call, Kind, Message};
 use crate::clock;
@@ -73,6 +74,20 @@ pub(super) async fn run(
         }
         clock::sleep(AGAIN).await;
     }
+}
+
+/// Takes the lock and gives it back.
+pub(super) async fn try_once(address: &Address) -> Result<Duration, NoLock> {
+    let tried = limited(async {
+        let mut bus = listen(address).await?;
+        let granted = patience(&mut bus).await?;
+        let _given_back = inhibit(&mut bus).await?;
+        Ok(granted)
+    });
+    tried.await.map_err(|error| match error {
+        CallError::Broken(error) if error.kind() == io::ErrorKind::NotFound => NoLock::NoBus,
+        error @ (CallError::Broken(_) | CallError::Refused { .. }) => NoLock::Refused(error.to_string()),
+    })
 }
 
 /// Within the limit, or the connection is of no use.

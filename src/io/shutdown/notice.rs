@@ -18,24 +18,14 @@ pub(super) async fn run(settings: NoticeCommand, reasons: mpsc::Sender<String>) 
     let mut thinner = Thinner::new();
     loop {
         let next = clock::now() + settings.interval;
-        let ran = tokio::select! {
-            biased;
-            ran = exec::run(&settings.command, None) => ran,
-            () = clock::sleep(LIMIT) => Err(format!("it took more than {} s and was killed", LIMIT.as_secs())),
-        };
-        let broken = match ran {
-            Ok(ran) => match notice(ran.status.code(), ran.line.as_deref()) {
-                Notice::Quiet => None,
-                Notice::Terminate { reason } => {
-                    // Nobody listens any more: the agent ends.
-                    let _over = reasons.send(reason).await;
-                    return;
-                }
-                Notice::Broken => {
-                    Some(ran.line.as_ref().map_or_else(|| ran.how(), |line| format!("{}: {line}", ran.how())))
-                }
-            },
-            Err(why) => Some(why),
+        let broken = match ask(&settings).await {
+            Ok((Notice::Quiet, _)) => None,
+            Ok((Notice::Terminate { reason }, _)) => {
+                // Nobody listens any more: the agent ends.
+                let _over = reasons.send(reason).await;
+                return;
+            }
+            Ok((Notice::Broken, why)) | Err(why) => Some(why),
         };
         if let Some(why) = broken
             && let Pass::Say { suppressed } = thinner.pass("notice", clock::now())
@@ -44,4 +34,15 @@ pub(super) async fn run(settings: NoticeCommand, reasons: mpsc::Sender<String>) 
         }
         clock::sleep_until(Some(next)).await;
     }
+}
+
+/// One run: what it means, and how it ended, in words.
+pub(super) async fn ask(settings: &NoticeCommand) -> Result<(Notice, String), String> {
+    let ran = tokio::select! {
+        biased;
+        ran = exec::run(&settings.command, None) => ran?,
+        () = clock::sleep(LIMIT) => return Err(format!("it took more than {} s and was killed", LIMIT.as_secs())),
+    };
+    let how = ran.line.as_ref().map_or_else(|| ran.how(), |line| format!("{}: {line}", ran.how()));
+    Ok((notice(ran.status.code(), ran.line.as_deref()), how))
 }

@@ -11,7 +11,8 @@ use super::home::Home;
 use super::stage::{SESSION, Stage};
 
 mod cloud;
-mod logind;
+pub(crate) mod logind;
+mod real;
 
 use logind::{FakeLogind, Heard};
 

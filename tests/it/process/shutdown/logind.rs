@@ -14,14 +14,14 @@ use super::super::stage::until;
 
 /// What an agent asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// To be told of shutdowns.
     Listens,
     /// A lock: what, who, and in which mode.
     Inhibits(String),
 }
 
-pub(super) struct FakeLogind {
+pub(crate) struct FakeLogind {
     heard: mpsc::Receiver<Heard>,
     shared: Arc<Shared>,
 }
@@ -36,11 +36,11 @@ struct Shared {
 }
 
 impl FakeLogind {
-    pub(super) fn on(path: PathBuf) -> Self {
+    pub(crate) fn on(path: PathBuf) -> Self {
         Self::start(path, Shared::default())
     }
 
-    pub(super) fn refusing(path: PathBuf) -> Self {
+    pub(crate) fn refusing(path: PathBuf) -> Self {
         Self::start(path, Shared { refuses: true, ..Shared::default() })
     }
 
@@ -58,12 +58,12 @@ impl FakeLogind {
         Self { heard, shared }
     }
 
-    pub(super) async fn next(&self) -> Heard {
+    pub(crate) async fn next(&self) -> Heard {
         until("a call to logind", async || self.heard.try_recv().ok()).await
     }
 
     /// PrepareForShutdown(true)
-    pub(super) fn shuts_down(&self) {
+    pub(crate) fn shuts_down(&self) {
         let fields = [
             field(1, b'o', "/org/freedesktop/login1"),
             field(2, b's', "org.freedesktop.login1.Manager"),
@@ -75,7 +75,7 @@ impl FakeLogind {
     }
 
     /// Whether the newest lock has not been given back.
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         let mut lock = self.shared.lock.lock().unwrap();
         let lock = lock.as_mut().unwrap();
         let flags = rustix::fs::fcntl_getfl(&*lock).unwrap();
@@ -86,7 +86,7 @@ impl FakeLogind {
         }
     }
 
-    pub(super) async fn until_released(&self) {
+    pub(crate) async fn until_released(&self) {
         until("the lock given back", async || (!self.is_held()).then_some(())).await;
     }
 }
