@@ -34,7 +34,7 @@ async fn drains_for(agent: &mut Agent, stage: &Stage, reason: &str) {
     let status = agent.until_phase("draining").await;
     assert_eq!(status["drain"]["reason"], reason);
     stage.until_status(SESSION, "closed").await;
-    agent.until_says(&format!("draining: {reason}")).await;
+    agent.until_says(reason).await;
 }
 
 #[tokio::test]
