@@ -168,6 +168,8 @@ async fn an_agent_that_leaves_says_nothing_and_the_next_one_goes_on() {
     let stage = Stage::start().await;
     let home = Home::new(&stage).alone();
     let mut agent = serving(&home, &stage).await;
+    // With its health in it: the posts go on meanwhile.
+    stage.until_beats(1).await;
     let before = stage.instance(SESSION);
     // Accepted, and on its way for ever: it must go out after the restart.
     stage.inject(Fault::Hang {}.on("fubar").times(1));
