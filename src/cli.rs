@@ -38,7 +38,7 @@ use client::{Client, ClientError, Connect};
     name = "rallyhere-agent",
     version,
     about = "The agent beside a dedicated game server on RallyHere",
-    after_help = "Exit codes: 0 done or stopped on command, 1 failure, 2 usage, 75 state directory in use, 76 superseded, 78 configuration."
+    after_help = "Exit codes: 0 done or stopped on command, 1 failure, 2 usage, 75 state directory in use, 76 superseded, 78 configuration, 79 left on SIGUSR2."
 )]
 struct Line {
     #[command(subcommand)]
@@ -185,6 +185,12 @@ enum CommandError {
     /// The agent.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What was waited for did not come.
+    #[error("{0}")]
+    NotDone(String),
+    /// Somebody else has the session now.
+    #[error("superseded: somebody else holds the session or the allocation; the instance was not closed")]
+    Superseded,
     /// Our own output.
     #[error("standard output cannot be written")]
     Output(#[from] io::Error),
@@ -231,7 +237,9 @@ fn finish(terminal: &mut Terminal<'_>, work: impl FnOnce(&mut Terminal<'_>) -> R
         Err(error) => {
             let exit = match error {
                 CommandError::Usage(_) => Exit::Usage,
+                CommandError::Superseded => Exit::Superseded,
                 CommandError::Client(_)
+                | CommandError::NotDone(_)
                 | CommandError::Output(_)
                 | CommandError::Runtime(_)
                 | CommandError::Simulator(_)

@@ -30,6 +30,7 @@ mod publisher;
 pub mod recycle;
 pub mod sdk;
 mod session;
+pub mod shutdown;
 pub mod snapshot;
 mod timers;
 

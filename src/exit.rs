@@ -17,6 +17,8 @@ pub enum Exit {
     Superseded,
     /// The configuration is wrong.
     Config,
+    /// Ended on SIGUSR2: the instance is left as it is, for the next agent.
+    Left,
     /// Ended with the game that we started: its exit code, or 128 + signal.
     Game(u8),
 }
@@ -31,6 +33,8 @@ impl Exit {
             Self::Locked => 75,
             Self::Superseded => 76,
             Self::Config => 78,
+            // Not 0: Restart=on-failure starts the next agent.
+            Self::Left => 79,
             Self::Game(code) => code,
         }
     }

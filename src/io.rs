@@ -9,5 +9,6 @@ pub mod http;
 pub mod local;
 pub mod notify;
 pub mod probe;
+pub mod shutdown;
 pub mod signals;
 pub mod store;

@@ -34,7 +34,7 @@
 //! | [`wire`] | the backend's documents, and what its answers mean; pure | `core` types |
 //! | [`ports`] | the traits between driver and world, the handle of an instance | `core` |
 //! | [`driver`] | the one loop: drain actions, publish, wait, hand in | `core`, `ports`, [`clock`] |
-//! | [`io`] | HTTP client, local API and the Agones SDK in it, the game's process and probes, store, service manager, signals | `ports`, `wire`, its slice of settings, [`telemetry::metrics`] |
+//! | [`io`] | HTTP client, local API and the Agones SDK in it, the game's process and probes, store, service manager, signals, the end of the host | `ports`, `wire`, its slice of settings, [`telemetry::metrics`], [`telemetry::thin`] |
 //! | [`config`] | raw, merged, validated settings | `core` types |
 //! | [`simulator`] | a RallyHere environment in memory; shares no rule with the client | `clock` |
 //! | [`telemetry`] | logs, [metrics](telemetry::metrics) | settings, `core` |

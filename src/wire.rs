@@ -25,7 +25,7 @@ mod text;
 pub use answer::decode;
 pub use request::{HttpRequest, Method, encode};
 pub use retry_after::RETRY_AFTER_LIMIT;
-pub use text::{TEXT_LIMIT, for_people, one_line};
+pub use text::{TEXT_LIMIT, for_people, id_of_the_backend, one_line};
 
 use std::fmt;
 

@@ -93,6 +93,11 @@ impl Client {
         Self { target: Target::Socket(socket), token: None }
     }
 
+    /// Whether it is an address, which leaves nothing behind that could be looked at.
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self.target, Target::Tcp { .. })
+    }
+
     /// Reads something.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.call(Method::GET, path, None, PATIENCE).await

@@ -13,6 +13,7 @@ use crate::exit::Exit;
 mod backend;
 mod finding;
 mod game;
+mod host;
 mod machine;
 
 use finding::{Findings, Verdict};
@@ -74,6 +75,7 @@ async fn examine(
     for instance in &settings.instances {
         game::look(instance, surroundings, findings);
     }
+    host::look(settings, surroundings, findings).await;
     findings.show(terminal)?;
     backend::look(settings, findings).await;
     findings.show(terminal)?;

@@ -173,12 +173,13 @@ fn told(settings: &Settings) -> Option<u32> {
 }
 
 fn wait(seen: impl Fn() -> bool) -> bool {
+    let Ok(runtime) = runtime() else { return seen() };
     let until = clock::now() + PATIENCE;
     while clock::now() < until {
         if seen() {
             return true;
         }
-        std::thread::sleep(LOOK);
+        runtime.block_on(clock::sleep(LOOK));
     }
     false
 }

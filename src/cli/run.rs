@@ -98,13 +98,13 @@ fn start(loaded: Loaded, sources: Sources, surroundings: &Surroundings, log: &Lo
             }
         };
         for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!("the configuration: {warning}");
         }
         let notifier = Notifier::new(surroundings);
         match Running::start(loaded.settings, surroundings, seed, Some(log.clone())) {
             Ok(running) => supervise::supervise(running, signals, notifier, &sources, surroundings, log).await,
             Err(error) => {
-                tracing::error!("{}", Chain(&error));
+                tracing::error!("the agent cannot start: {}", Chain(&error));
                 error.exit()
             }
         }

@@ -256,11 +256,21 @@ pub(super) struct State {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Shutdown {
     pub(super) drain_timeout: String,
+    pub(super) trigger_file: String,
+    pub(super) inhibit: String,
+    pub(super) notice: Vec<String>,
+    pub(super) notice_interval: String,
 }
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { drain_timeout: "60s".into() }
+        Self {
+            drain_timeout: "60s".into(),
+            trigger_file: String::new(),
+            inhibit: "auto".into(),
+            notice: Vec::new(),
+            notice_interval: "5s".into(),
+        }
     }
 }
 

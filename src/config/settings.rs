@@ -26,6 +26,8 @@ pub struct Settings {
     pub admin: Admin,
     /// `state.*`
     pub state: State,
+    /// `shutdown.*`, but for the time that players have, which is the core's.
+    pub shutdown: Shutdown,
     /// `log.*`
     pub log: Log,
 }
@@ -237,6 +239,37 @@ pub struct Admin {
 pub struct State {
     /// state.dir, resolved.
     pub dir: PathBuf,
+}
+
+/// `shutdown.*`: how the host asks for a drain of all instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shutdown {
+    /// shutdown.trigger_file: while it is there, nothing is served. An absolute path.
+    pub trigger_file: Option<PathBuf>,
+    /// shutdown.inhibit
+    pub inhibit: Inhibit,
+    /// shutdown.notice and notice_interval.
+    pub notice: Option<NoticeCommand>,
+}
+
+/// Whether a shutdown of the host waits for the match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inhibit {
+    /// Where logind is there and lets us.
+    Auto,
+    /// As `Auto`, and it is a warning where it cannot be.
+    On,
+    /// No.
+    Off,
+}
+
+/// The command that knows when the machine is going to be taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoticeCommand {
+    /// Program and arguments; never empty.
+    pub command: Vec<String>,
+    /// From the start of one run to that of the next.
+    pub interval: Duration,
 }
 
 /// `log.*`

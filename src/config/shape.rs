@@ -65,6 +65,9 @@ pub(super) const LATER: &[Later] = &[Later { key: "environment.api", words: &["2
 /// The sections that an instance of `[instances.NAME]` may have of its own. Everything else is the process's.
 pub(super) const OWN: [&str; 7] = ["instance", "game", "health", "notifications", "fubar", "local_api", "shutdown"];
 
+/// The one key of `shutdown` that is an instance's: the others are about the whole host.
+const DRAIN: &str = "drain_timeout";
+
 /// How many instances a section of `[instances]` makes; beside the sections of [`OWN`].
 pub(super) const COUNT: &str = "count";
 
@@ -95,6 +98,7 @@ impl Shape {
         match path.as_slice() {
             [FREE, _name] => Some(Kind::Section),
             [FREE, _name, COUNT] => Some(Kind::Number),
+            [FREE, _name, "shutdown", key] if *key != DRAIN => None,
             [FREE, _name, own @ ..] => own
                 .first()
                 .filter(|section| OWN.contains(section))

@@ -11,6 +11,7 @@ mod instance;
 mod instances;
 mod places;
 mod probes;
+mod shutdown;
 mod values;
 
 use std::collections::BTreeMap;
@@ -204,6 +205,7 @@ impl Checker<'_> {
         let instances = if host { self.instances() } else { self.only().map(|instance| vec![instance]) };
         let admin = self.admin(instances.as_deref().unwrap_or_default());
         let state = self.state();
+        let shutdown = self.shutdown();
         let log = self.log();
         Some(Settings {
             environment: environment?,
@@ -212,6 +214,7 @@ impl Checker<'_> {
             instances: instances?,
             admin: admin?,
             state: state?,
+            shutdown: shutdown?,
             log: log?,
         })
     }

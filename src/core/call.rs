@@ -413,12 +413,39 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// Which login's token was refused; only with `Unauthorised`.
     pub token: Option<Generation>,
+    /// Where the call is found in the logs of both sides, if it got that far.
+    pub trail: Option<Box<Trail>>,
+}
+
+/// Where one call to the backend is found in the logs. Not part of a failure's words: those are the same each time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trail {
+    /// Ours; it went out as the header X-Request-Id.
+    pub request_id: Box<str>,
+    /// That of the backend, or of whoever stands before it, if the answer had one; at most 128 characters.
+    pub backend_request_id: Option<Box<str>>,
 }
 
 impl Failure {
     /// A failure without an HTTP answer.
     pub fn local(kind: FailureKind, detail: impl Into<Box<str>>) -> Self {
-        Self { kind, status: None, code: None, detail: detail.into(), retry_after: None, token: None }
+        Self { kind, status: None, code: None, detail: detail.into(), retry_after: None, token: None, trail: None }
+    }
+
+    /// The failure of the call that is found there.
+    #[must_use]
+    pub fn found_at(self, trail: &Trail) -> Self {
+        Self { trail: Some(Box::new(trail.clone())), ..self }
+    }
+
+    /// Our id of the call, for logs.
+    pub fn request_id(&self) -> Option<&str> {
+        self.trail.as_ref().map(|trail| &*trail.request_id)
+    }
+
+    /// The backend's id of the call, for logs.
+    pub fn backend_request_id(&self) -> Option<&str> {
+        self.trail.as_ref().and_then(|trail| trail.backend_request_id.as_deref())
     }
 
     /// Whether the backend may have carried out the call although we have no answer.

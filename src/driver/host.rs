@@ -74,7 +74,7 @@ struct Member {
 pub struct Host {
     instances: JoinSet<(InstanceName, Option<Outcome>)>,
     /// Ends with us.
-    _login_loop: JoinSet<()>,
+    login_loop: JoinSet<()>,
     members: Vec<Member>,
     login: mpsc::Sender<AuthEvent>,
     pulses: Pulses,
@@ -96,7 +96,7 @@ impl Host {
         login_loop.spawn(async move {
             drive(machine, world, inbox, pulse).await;
         });
-        Self { instances: JoinSet::new(), _login_loop: login_loop, members: Vec::new(), login, pulses, auth }
+        Self { instances: JoinSet::new(), login_loop, members: Vec::new(), login, pulses, auth }
     }
 
     /// Starts a loop for an instance. One of the same name that has ended makes room for it.
@@ -160,6 +160,13 @@ impl Host {
     pub fn take_back(&mut self, name: &InstanceName) {
         self.members.iter().filter(|member| member.name == *name).for_each(|member| member.abort.abort());
         self.members.retain(|member| member.name != *name);
+    }
+
+    /// Ends every loop where it stands: calls in flight are taken back, nothing more is sent, and what was accepted stays on
+    /// disk for the next agent.
+    pub async fn abandon(&mut self) {
+        self.login_loop.shutdown().await;
+        self.instances.shutdown().await;
     }
 
     /// Secrets were read again: what was refused may be tried at once.

@@ -33,15 +33,18 @@ impl<A> LoginWorld<A> {
     fn failed(&mut self, failure: &Failure, denied: bool, retry_in: Duration) {
         let Pass::Say { suppressed } = self.thinner.pass(failure.kind.as_str(), clock::now()) else { return };
         let retry_in_seconds = retry_in.as_secs();
+        let (request_id, backend_request_id) = (failure.request_id(), failure.backend_request_id());
         if denied {
             tracing::error!(
                 %failure,
                 retry_in_seconds,
                 suppressed,
+                request_id,
+                backend_request_id,
                 "the backend refused the login: check auth.client_id and its secret, then reload (SIGHUP)"
             );
         } else {
-            tracing::warn!(%failure, retry_in_seconds, suppressed, "the login failed; it is tried again");
+            tracing::warn!(%failure, retry_in_seconds, suppressed, request_id, backend_request_id, "the login failed; it is tried again");
         }
     }
 }

@@ -35,7 +35,13 @@ impl Narrator {
             }
             // A missing permission is a warning of its own, in the words that an operator needs.
             Note::CallFailed { kind, failure, .. } if failure.kind == FailureKind::Forbidden => {
-                tracing::debug!(instance, call = kind.as_str(), "{kind} was refused: {failure}");
+                tracing::debug!(
+                    instance,
+                    call = kind.as_str(),
+                    request_id = failure.request_id(),
+                    backend_request_id = failure.backend_request_id(),
+                    "{kind} was refused: {failure}"
+                );
             }
             Note::CallFailed { kind, failure, retry_in } => {
                 let cause = format!("{}/{}", kind.as_str(), failure.kind.as_str());
@@ -47,6 +53,8 @@ impl Narrator {
                         call = kind.as_str(),
                         retry_in_seconds,
                         suppressed,
+                        request_id = failure.request_id(),
+                        backend_request_id = failure.backend_request_id(),
                         "{kind} failed: {failure}"
                     );
                 } else {
@@ -55,6 +63,8 @@ impl Narrator {
                         call = kind.as_str(),
                         retry_in_seconds,
                         suppressed,
+                        request_id = failure.request_id(),
+                        backend_request_id = failure.backend_request_id(),
                         "{kind} was refused: {failure}"
                     );
                 }
@@ -73,7 +83,7 @@ impl Narrator {
                 }
             }
             Note::Verdict { health: Health::Healthy, reason } => tracing::info!(instance, "healthy: {reason}"),
-            Note::Verdict { health, reason } => tracing::warn!(instance, "{}: {reason}", health.as_str()),
+            Note::Verdict { health, reason } => tracing::warn!(instance, "the game is {}: {reason}", health.as_str()),
             Note::Notified { fresh, repeated, unusable } => {
                 if *unusable > 0
                     && let Pass::Say { suppressed } = self.thinner.pass("unusable", now)

@@ -248,7 +248,7 @@ impl Work {
                 pid
             }
             Err(why) => {
-                tracing::warn!("{why}");
+                tracing::warn!("there is no game now: {why}");
                 self.tell(GameEvent::NotStarted { why }).await;
                 return;
             }

@@ -2,7 +2,8 @@
 //!
 //! What a reply means is decided in [`crate::wire`]; when to try again, in the core. Here is one attempt per call, with a single
 //! exception: a call that changes nothing is sent once more, at once, when a connection that had been used before turns out to be
-//! closed. Nothing is logged here but a warning where the machine has no trusted roots, and no secret is in any `Debug` or error.
+//! closed. Nothing is logged here but a line per request at DEBUG, and a warning where the machine has no trusted roots; no secret
+//! is in any of these, in any `Debug` or error.
 
 mod departure;
 mod exchange;
@@ -239,6 +240,7 @@ impl Shared {
         let inbound = exchange::exchange(if poll { &self.poll } else { &self.control }, &outbound).await?;
         let secret = token.secret();
         wire::decode(call, &inbound.reply(&[&secret]), clock::wall()).map_err(|failure| {
+            let failure = failure.found_at(&inbound.trail(&[&secret]));
             if failure.kind != FailureKind::Unauthorised {
                 return failure;
             }

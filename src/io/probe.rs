@@ -17,7 +17,7 @@
 //! **Architecture invariant:** no peer can make a run longer than its time limit, larger than a few kilobytes, or two at once.
 
 mod a2s;
-mod exec;
+pub(super) mod exec;
 mod host;
 mod http;
 mod tcp;

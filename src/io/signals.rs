@@ -1,4 +1,5 @@
-//! Signals: the first SIGTERM or SIGINT asks for a drain, the second one ends the process at once, SIGHUP asks for a reload.
+//! Signals: the first SIGTERM or SIGINT asks for a drain, the second one ends the process at once, SIGHUP asks for a reload,
+//! SIGUSR2 for an end that leaves the instance to the next agent.
 //!
 //! The second one is handled in the signal handler itself: it works even if the runtime is stuck. SIGPIPE stays ignored, as
 //! Rust's start-up leaves it; a broken pipe is an error of the write.
@@ -20,6 +21,8 @@ pub enum SignalEvent {
     Drain(&'static str),
     /// Read secret files and the log level again.
     Reload,
+    /// End now; the instance stays as it is.
+    Leave,
 }
 
 /// The signals of this process.
@@ -28,6 +31,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    leave: Signal,
 }
 
 impl Signals {
@@ -45,6 +49,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            leave: signal(SignalKind::user_defined2())?,
         };
         let stopping = Arc::new(AtomicBool::new(false));
         for number in [SIGTERM, SIGINT] {
@@ -67,6 +72,7 @@ impl Signals {
             (&mut self.terminate, SignalEvent::Drain("SIGTERM")),
             (&mut self.interrupt, SignalEvent::Drain("SIGINT")),
             (&mut self.hangup, SignalEvent::Reload),
+            (&mut self.leave, SignalEvent::Leave),
         ];
         for (stream, event) in streams {
             if let Poll::Ready(Some(())) = stream.poll_recv(context) {

@@ -26,6 +26,7 @@ pub(super) fn refused(reply: &Reply<'_>, wall: Timestamp) -> Failure {
         detail: text::for_people(&said.words, reply.secrets).into(),
         retry_after: retry_after::parse(reply.retry_after, reply.date, wall),
         token: None,
+        trail: None,
     }
 }
 
@@ -47,6 +48,7 @@ pub(super) fn malformed(reply: &Reply<'_>, wall: Timestamp, why: &Unreadable) ->
         detail: text::for_people(&detail, reply.secrets).into(),
         retry_after: retry_after::parse(reply.retry_after, reply.date, wall),
         token: None,
+        trail: None,
     }
 }
 

@@ -32,6 +32,11 @@ pub(super) fn code(text: &str, secrets: &[&str]) -> Option<Box<str>> {
     (!code.is_empty()).then(|| code.into_boxed_str())
 }
 
+/// The id that a backend gave a request, for log lines; `None` if nothing is left of it.
+pub fn id_of_the_backend(text: &str, secrets: &[&str]) -> Option<Box<str>> {
+    code(text, secrets)
+}
+
 /// At most `limit` characters, the escapes counted; what was cut shows as `…`.
 fn escaped(text: &str, limit: usize) -> String {
     let mut out = String::new();

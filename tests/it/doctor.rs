@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use crate::http::stub::{Step, Stub, answer};
 use crate::http::tls::{ca, server};
 use crate::process::home::Home;
+use crate::process::shutdown::logind::FakeLogind;
 use crate::process::stage::{CLIENT, Stage};
 
 /// Runs it; gives its exit code and what it found.
@@ -227,4 +228,31 @@ async fn a_wrong_configuration_is_told_as_by_check() {
     assert_eq!(told.trim(), mistakes.trim());
     assert!(told.contains("environment.url") && told.contains("log.level"), "{told}");
     assert_eq!(stage.count("login"), 0);
+}
+
+#[tokio::test]
+async fn how_the_host_asks_for_a_drain_is_looked_at() {
+    let stage = Stage::start().await;
+    let home = Home::new(&stage).set("admin.listen", "");
+    let place = |name: &str| home.path(name).display().to_string();
+    let (file, bus) = (place("drain"), format!("unix:path={}", place("bus")));
+    let home = home.set("shutdown.trigger_file", file.as_str()).set("shutdown.inhibit", "on");
+    let mut home = home.set("shutdown.notice", words(&["sh", "-c", "exit 0"])).env("DBUS_SYSTEM_BUS_ADDRESS", bus);
+    let (code, found) = doctor(&home).await;
+    assert_eq!(code, 1);
+    is(&found, "shutdown.trigger_file", "ok", "is not there");
+    is(&found, "shutdown.notice", "ok", "goes on");
+    is(&found, "shutdown.inhibit", "fail", "there is no system bus");
+
+    let _logind = FakeLogind::on(home.path("bus"));
+    std::fs::write(&file, "").unwrap();
+    home.change("shutdown.notice", words(&["sh", "-c", "echo bad gateway; exit 22"]));
+    let (_, found) = doctor(&home).await;
+    is(&found, "shutdown.trigger_file", "warn", "is there");
+    is(&found, "shutdown.notice", "fail", "exit code 22: bad gateway");
+    is(&found, "shutdown.inhibit", "warn", "a reboot waits for 5 s at most, shutdown.drain_timeout is 60 s");
+}
+
+fn words(command: &[&str]) -> toml::Value {
+    command.iter().map(|word| toml::Value::from(*word)).collect::<Vec<_>>().into()
 }

@@ -5,18 +5,21 @@
 //! anything that was said, no panic, no request that the contract refuses.
 
 pub(crate) mod agent;
+mod draining;
 mod duties;
 mod game;
 pub(crate) mod home;
 mod host;
 mod life;
 mod login;
+mod logs;
 mod manager;
 mod operator;
 mod outages;
 mod permissions;
 mod restart;
 mod secrets;
+pub(crate) mod shutdown;
 pub(crate) mod socket;
 pub(crate) mod stage;
 mod stopping;

@@ -6,6 +6,8 @@ use std::process::Command;
 use rallyhere_agent::core::game::Fault;
 use rallyhere_agent::exit::Exit;
 
+mod log;
+
 const README: &str = include_str!("../../README.md");
 const SHIPPED: &str = include_str!("../../config/agent.toml");
 const PHASES: &str = include_str!("../../src/core/phase.txt");
@@ -70,7 +72,7 @@ fn it_explains_every_word_of_an_automatic_report() {
 
 #[test]
 fn it_lists_every_exit_code() {
-    for exit in [Exit::Done, Exit::Failure, Exit::Usage, Exit::Locked, Exit::Superseded, Exit::Config] {
+    for exit in [Exit::Done, Exit::Failure, Exit::Usage, Exit::Locked, Exit::Superseded, Exit::Config, Exit::Left] {
         assert!(README.contains(&format!("\n| {} | ", exit.code())), "{exit:?}");
     }
 }
@@ -80,6 +82,10 @@ fn its_test_command_is_what_the_gate_runs() {
     let command = "cargo test --locked";
     assert!(README.contains(&format!("\n    {command}\n")));
     assert!(include_str!("../../.ci/run").contains(command));
+    // And its step `newcomer` runs what a newcomer reads first: these two, out of the file itself.
+    let first = README.split("\n## ").next().unwrap();
+    let commands: Vec<_> = first.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    assert_eq!(commands, ["cargo run --release -- demo", command]);
 }
 
 /// Its commands for a host are run by tests/systemd/package.rs.
@@ -95,4 +101,11 @@ fn it_names_the_package_the_image_and_files_that_are_there() {
     for path in paths {
         assert!(root.join(path).exists(), "{path}");
     }
+}
+
+/// The table itself is held to what `/metrics` prints by the tests of `telemetry::metrics`.
+#[test]
+fn it_lists_every_metric() {
+    let table = include_str!("../../src/telemetry/metrics/table.md");
+    assert!(README.contains(table), "the table of src/telemetry/metrics/table.md belongs into the README as it is");
 }

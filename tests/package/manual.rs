@@ -24,13 +24,14 @@ const DATE: &str = " ";
 const SETTINGS: &str = include_str!("../../config/agent.toml");
 
 /// How the program may end.
-const EXITS: [(Exit, &str); 6] = [
+const EXITS: [(Exit, &str); 7] = [
     (Exit::Done, "Done, stopped on command, or ended with its instance."),
     (Exit::Failure, "An unexpected failure; the last line of the log says which."),
     (Exit::Usage, "A wrong command line."),
     (Exit::Locked, "Another agent has the state directory."),
     (Exit::Superseded, "Superseded: somebody else holds the session or the allocation. A restart does not help."),
     (Exit::Config, "A wrong configuration; every mistake is named. A restart does not help."),
+    (Exit::Left, "Left on SIGUSR2: the instance is as it was, and the next agent goes on with it."),
 ];
 
 /// What else the command line does not know of itself: a heading, then what is named with what it means.
@@ -43,6 +44,10 @@ const MORE: &[(&str, &[(&str, &str)])] = &[
                 "The instance is closed, players may finish, then the agent ends. A second one ends it at once.",
             ),
             ("SIGHUP", "Secret files and log.level are read again."),
+            (
+                "SIGUSR2",
+                "The agent ends at once and leaves the instance to the next one. Not where it has started the game itself.",
+            ),
             (
                 "SIGKILL",
                 "Loses nothing: everything that was accepted is on disk, and the next start goes on from there. This is how \

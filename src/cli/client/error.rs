@@ -45,7 +45,7 @@ pub(in crate::cli) enum ClientError {
         /// Where.
         target: String,
         /// What to do.
-        hint: &'static str,
+        hint: String,
         /// Why.
         source: io::Error,
     },
@@ -103,6 +103,26 @@ pub(in crate::cli) enum ClientError {
         /// The agent's words.
         message: String,
     },
+}
+
+impl ClientError {
+    /// Whether nobody listens there, and the socket was taken away: what an agent leaves that has ended in good order.
+    pub(in crate::cli) fn is_gone(&self) -> bool {
+        matches!(self, Self::Connect { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether nobody listens there just now, or somebody has stopped in the middle of an answer.
+    pub(in crate::cli) fn is_silence(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::NoConnection { .. } | Self::Broken { .. } | Self::NoAnswer { .. } => true,
+            Self::NoSocket { .. }
+            | Self::Url { .. }
+            | Self::TokenFile { .. }
+            | Self::Request { .. }
+            | Self::NotUnderstood { .. }
+            | Self::Refused { .. } => false,
+        }
+    }
 }
 
 fn words(paths: &[PathBuf]) -> String {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use hyper::Uri;
@@ -74,16 +75,45 @@ impl Target {
     pub(super) fn refused(&self, source: io::Error) -> ClientError {
         let kind = source.kind();
         let hint = if kind == io::ErrorKind::NotFound {
-            "there is no such socket: start the agent, or say where it is"
+            "there is no such socket: start the agent, or say where it is".to_owned()
         } else if kind == io::ErrorKind::PermissionDenied {
-            "you may not use this socket: run this as root, as the agent's user, or as a member of its group"
+            self.not_allowed()
         } else if kind == io::ErrorKind::ConnectionRefused {
-            "nobody listens there: is the agent running?"
+            "nobody listens there: is the agent running?".to_owned()
         } else {
-            "is it the right place?"
+            "is it the right place?".to_owned()
         };
         ClientError::Connect { target: self.to_string(), hint, source }
     }
+
+    /// What to do about a socket that we may not use.
+    fn not_allowed(&self) -> String {
+        let group = match self {
+            Self::Socket(path) => group_of(path),
+            Self::Tcp { .. } => None,
+        };
+        let begin = "you may not use this socket: run this as root or as the agent's user";
+        match group {
+            Some(group) => {
+                format!("{begin}, or join the group {group} (sudo usermod -aG {group} YOU) and log in again")
+            }
+            None => format!("{begin}, or as a member of its group"),
+        }
+    }
+}
+
+/// The group that may use a socket: its own, or where its directory cannot be entered, that of the directory.
+fn group_of(socket: &Path) -> Option<String> {
+    let file = std::fs::metadata(socket).or_else(|_hidden| std::fs::metadata(socket.parent().unwrap_or(socket)));
+    let gid = file.ok()?.gid();
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let named = groups.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let (name, number) = (parts.next()?, parts.nth(1)?);
+        (number.parse() == Ok(gid)).then(|| name.to_owned())
+    });
+    // In a container nobody may have named it.
+    Some(named.unwrap_or_else(|| gid.to_string()))
 }
 
 impl fmt::Display for Target {
@@ -109,7 +139,11 @@ fn usual_socket(surroundings: &Surroundings, name: &str) -> Result<PathBuf, Clie
     }
     tried.push(Path::new("/run/rallyhere-agent").join(format!("{name}.sock")));
     // Also one that we may not use counts: then that is what has to be said.
-    match tried.iter().find(|path| std::fs::symlink_metadata(path).is_ok()) {
+    let is_there = |path: &&PathBuf| match std::fs::symlink_metadata(path) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    };
+    match tried.iter().find(is_there) {
         Some(path) => Ok(path.clone()),
         None => Err(ClientError::NoSocket { tried }),
     }
@@ -118,6 +152,19 @@ fn usual_socket(surroundings: &Surroundings, name: &str) -> Result<PathBuf, Clie
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_not_use_a_socket_is_told_which_group_to_join() {
+        let dir = tempfile::tempdir().unwrap();
+        // As where the directory cannot be entered: nothing is known of the socket, all of the directory.
+        let target = Target::Socket(dir.path().join("agent.sock"));
+        let error = target.refused(io::Error::from(io::ErrorKind::PermissionDenied)).to_string();
+        let gid = std::fs::metadata(dir.path()).unwrap().gid();
+        let named = std::fs::read_to_string("/etc/group").unwrap_or_default();
+        let name = named.lines().find(|line| line.split(':').nth(2) == Some(&gid.to_string()));
+        let name = name.map_or_else(|| gid.to_string(), |line| line.split(':').next().unwrap().to_owned());
+        assert!(error.contains(&format!("sudo usermod -aG {name} YOU")), "{error}");
+    }
 
     #[test]
     fn a_url_is_scheme_host_and_port() {

@@ -21,6 +21,7 @@ use crate::io::admin::{Admin, AdminError, Member};
 use crate::io::game::reaper;
 use crate::io::http::{HttpBackend, HttpSetupError};
 use crate::io::local::LocalApiError;
+use crate::io::shutdown::{self, Reasons};
 use crate::io::store::{self, OpenError, Opened, StoreStatus};
 use crate::ports::Store as _;
 use crate::telemetry::log::LogHandle;
@@ -218,6 +219,22 @@ impl Running {
         self.host.store_is(status.fault, Arc::new(findings));
     }
 
+    /// Looks for what the host says of its own end. The host waits for us while the sender says so.
+    pub(in crate::cli) fn watch_the_host(&mut self, surroundings: &Surroundings) -> (Reasons, watch::Sender<bool>) {
+        let (holds, held) = watch::channel(false);
+        let longest = self.settings.instances.iter().map(|instance| instance.params.drain_timeout).max();
+        let stop = &self.stop;
+        let reasons = shutdown::watch(
+            &self.settings.shutdown,
+            surroundings,
+            held,
+            longest.unwrap_or_default(),
+            &mut self.servers,
+            || until(stop.subscribe()),
+        );
+        (reasons, holds)
+    }
+
     /// Waits until every instance has ended, then takes the rest apart.
     pub(in crate::cli) async fn finish(mut self, mut exit: Exit) -> Exit {
         while let Some((name, outcome)) = self.host.ended().await {
@@ -227,6 +244,24 @@ impl Running {
             // The game must be able to read it: a stream and a long wait end with it at once, a poll of the status soon.
             clock::sleep(LAST_LOOK).await;
         }
+        self.take_apart().await;
+        exit
+    }
+
+    /// Whether an instance has its game from us: then the game does not outlive us.
+    pub(in crate::cli) fn has_own_game(&self) -> bool {
+        self.stations.iter().any(Station::starts_its_game)
+    }
+
+    /// Ends at once and leaves every instance as it is: nothing is said to the backend any more, and all that was accepted is
+    /// on disk. The next agent goes on with it.
+    pub(in crate::cli) async fn leave(mut self) -> Exit {
+        self.host.abandon().await;
+        self.take_apart().await;
+        Exit::Left
+    }
+
+    async fn take_apart(mut self) {
         self.stop.send_replace(true);
         self.stations.iter().for_each(Station::stop);
         let stations = std::mem::take(&mut self.stations);
@@ -243,7 +278,6 @@ impl Running {
         if let Err(fault) = self.ground.store.close(STORE_END).await {
             tracing::error!("the state could not be written at the end: {fault}");
         }
-        exit
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::{self, Sources};
 use crate::core::action::Outcome;
 use crate::core::auth::AuthState;
 use crate::core::ids::InstanceName;
+use crate::core::shutdown::holds_the_host;
 use crate::driver::host::Host;
 use crate::exit::Exit;
 use crate::io::notify::Notifier;
@@ -36,6 +37,8 @@ const FEED_FLOOR: Duration = Duration::from_millis(50);
 /// What supervision waits for.
 enum Turn {
     Signal(SignalEvent),
+    /// The host asks for a drain, and why.
+    Host(String),
     Ended(InstanceName, Option<Outcome>),
     Store,
     News,
@@ -54,6 +57,7 @@ pub(super) async fn supervise(
     announce(&running);
     // Not when the backend answers, but when we are there for the game: an outage must not make a start fail.
     notifier.ready(&words::status(&snapshots(&running)));
+    let (mut host, holds) = running.watch_the_host(surroundings);
     let mut shown = String::new();
     let (mut exit, mut draining) = (Exit::Done, false);
     let mut farewell = Farewell::new(running.instances());
@@ -66,6 +70,7 @@ pub(super) async fn supervise(
         let turn = tokio::select! {
             biased;
             signal = signals.next() => Turn::Signal(signal),
+            reason = host.next() => Turn::Host(reason),
             one = next_end(&mut running.host, running.settings.host && !draining) => match one {
                 Some((name, outcome)) => Turn::Ended(name, outcome),
                 None => break,
@@ -79,13 +84,30 @@ pub(super) async fn supervise(
                 tracing::info!(signal = name, "draining; a second signal ends at once");
                 draining = true;
                 farewell = farewell.of(running.instances());
-                farewell.begin(&notifier, "draining");
+                farewell.begin(&notifier, &format!("draining: {name}"));
                 running.host.drain(name);
+            }
+            // Nobody has told the service manager to stop us: it hears that with the end, and its time-out does not run.
+            Turn::Host(reason) => {
+                tracing::info!(reason, "draining: the host asks for it");
+                draining = true;
+                farewell = farewell.of(running.instances());
+                running.host.drain(&reason);
             }
             Turn::Signal(SignalEvent::Reload) => {
                 notifier.reloading();
                 reload(&mut running, sources, surroundings, log).await;
                 notifier.ready(&words::status(&snapshots(&running)));
+            }
+            Turn::Signal(SignalEvent::Leave) if running.has_own_game() => {
+                tracing::warn!(
+                    "SIGUSR2 is not followed: the game that this agent has started would end with it; drain instead"
+                );
+            }
+            Turn::Signal(SignalEvent::Leave) => {
+                tracing::info!("SIGUSR2: ending now, and leaving the instance as it is for the next agent");
+                notifier.stopping("ending now; the instance is kept");
+                return running.leave().await;
             }
             Turn::Ended(name, outcome) => {
                 exit = turnover::has_ended(&mut running, &name, outcome, exit, draining).await;
@@ -96,7 +118,7 @@ pub(super) async fn supervise(
             Turn::News => {
                 next_look = next_look.min(last_look + NEWS);
                 // At once: who waits for our end, to start us again, must know that it has begun.
-                if !running.stays() {
+                if draining || !running.stays() {
                     farewell.look(&notifier, &snapshots(&running));
                 }
             }
@@ -108,12 +130,13 @@ pub(super) async fn supervise(
                 }
                 (last_look, next_look) = (now, now + LOOK);
                 let snapshots = snapshots(&running);
+                hold_the_host(&holds, &snapshots);
                 let now_shown = words::status(&snapshots);
                 if now_shown != shown {
                     notifier.status(&now_shown);
                     shown = now_shown;
                 }
-                if !running.stays() {
+                if draining || !running.stays() {
                     farewell.look(&notifier, &snapshots);
                 }
                 farewell.extend(&notifier);
@@ -138,6 +161,15 @@ async fn next_end(host: &mut Host, more_may_come: bool) -> Option<(InstanceName,
         None if more_may_come => std::future::pending().await,
         end => end,
     }
+}
+
+/// A shutdown of the host waits from the first instance that serves until none is left that has players.
+fn hold_the_host(holds: &watch::Sender<bool>, snapshots: &[Arc<crate::core::Snapshot>]) {
+    holds.send_if_modified(|held| {
+        let before = *held;
+        *held = holds_the_host(before, snapshots.iter().map(|snapshot| snapshot.phase));
+        *held != before
+    });
 }
 
 fn snapshots(running: &Running) -> Vec<Arc<crate::core::Snapshot>> {
@@ -185,7 +217,7 @@ fn look_at_store(running: &mut Running) {
     match (status.fault, running.store_fault) {
         (Some(fault), before) if before != Some(fault) => tracing::error!(
             why = status.why,
-            "{fault}: health, notifications and the game go on, but reports are refused until it is well again"
+            "reports are refused: {fault}. Health, notifications and the game go on, and it heals by itself once that is mended"
         ),
         (None, Some(_)) => tracing::info!("the state directory is well again; everything is on disk"),
         (Some(_) | None, Some(_) | None) => {}

@@ -17,13 +17,11 @@ const TAKEN_OUT: &str = "it was taken out of the configuration";
 /// Brings the instances to what was read again.
 pub(super) async fn take_up(running: &mut Running, fresh: Settings) {
     for what in fixed(&running.settings, &fresh) {
-        tracing::warn!("{what} was changed: that takes effect when the agent is started the next time");
+        tracing::warn!("the next start takes this change up: {what}");
     }
     if !running.settings.host {
         if running.settings.instances.first().map(|one| one.written) != fresh.instances.first().map(|one| one.written) {
-            tracing::warn!(
-                "the instance's settings were changed: that takes effect when the agent is started the next time"
-            );
+            tracing::warn!("the next start takes this change up: the settings of the instance");
         }
         return;
     }
@@ -120,7 +118,7 @@ fn fixed(before: &Settings, after: &Settings) -> Vec<&'static str> {
         changed.push("log.format");
     }
     if before.host != after.host {
-        changed.push("whether there is a table of [instances]");
+        changed.push("a table of [instances]");
     }
     changed
 }

@@ -26,7 +26,10 @@ fn instance(snapshot: &Snapshot) -> String {
         Phase::Registering => format!("registering with {session}"),
         Phase::Loading => format!("{session}: the game is loading"),
         Phase::Serving => format!("{session}: serving"),
-        Phase::Draining => format!("{session}: draining"),
+        Phase::Draining => match &snapshot.drain {
+            Some(drain) => format!("{session}: draining ({})", drain.reason),
+            None => format!("{session}: draining"),
+        },
         Phase::Closing => format!("{session}: closing"),
         Phase::Ended => format!("{session}: ended"),
         Phase::Superseded => format!("{session}: superseded, somebody else has it"),

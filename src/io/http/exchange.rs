@@ -12,11 +12,12 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, RETRY_AFTER,
 };
 use reqwest::{Body, Method, Response, Url};
+use uuid::Uuid;
 
 use super::departure::{Departure, Outgoing};
 use super::lane::Lane;
 use crate::clock;
-use crate::core::call::{Failure, FailureKind};
+use crate::core::call::{Failure, FailureKind, Trail};
 use crate::wire::{self, Reply};
 
 /// A request, ready to go.
@@ -40,14 +41,36 @@ pub(super) struct Outbound {
     pub(super) deadline: Instant,
 }
 
+/// Under which names a backend, or a proxy before it, tells the id under which it has written down a request. The first that
+/// is there counts.
+const BACKEND_IDS: [&str; 9] = [
+    "x-request-id",
+    "x-correlation-id",
+    "request-id",
+    "x-amzn-requestid",
+    "x-amzn-trace-id",
+    "x-cloud-trace-context",
+    "traceparent",
+    "x-amz-cf-id",
+    "cf-ray",
+];
+/// Under which name ours goes out. OpenAPI allows headers that it does not name, and proxies pass this one on.
+const OUR_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// A reply; of a failure perhaps only the beginning of its body.
 pub(super) struct Inbound {
     status: u16,
     headers: HeaderMap,
     body: Vec<u8>,
+    request_id: String,
 }
 
 impl Inbound {
+    /// Where the call is found in the logs of both sides. `secrets` are what it must not repeat.
+    pub(super) fn trail(&self, secrets: &[&str]) -> Trail {
+        trail(&self.request_id, &self.headers, secrets)
+    }
+
     /// The reply for `wire` to read; `secrets` are what its words must not repeat.
     pub(super) fn reply<'a>(&'a self, secrets: &'a [&'a str]) -> Reply<'a> {
         let header = |name: HeaderName| self.headers.get(name).and_then(|value| value.to_str().ok());
@@ -71,19 +94,40 @@ struct Lost {
 
 /// Sends a request and reads the reply. Dropping the future takes it back: the connection is then closed.
 pub(super) async fn exchange(lane: &Lane, request: &Outbound) -> Result<Inbound, Failure> {
-    match attempt(lane, request).await {
-        Err(lost) if lost.stale && request.is_safe => attempt(lane, request).await.map_err(|lost| lost.failure),
-        result => result.map_err(|lost| lost.failure),
-    }
+    let request_id = Uuid::new_v4().to_string();
+    let begun = clock::now();
+    let result = match attempt(lane, request, &request_id).await {
+        Err(lost) if lost.stale && request.is_safe => attempt(lane, request, &request_id).await,
+        result => result,
+    };
+    let result = result.map_err(|lost| {
+        let trail = Trail { request_id: request_id.as_str().into(), backend_request_id: None };
+        if lost.failure.trail.is_some() { lost.failure } else { lost.failure.found_at(&trail) }
+    });
+    let (status, failure) = match &result {
+        Ok(inbound) => (Some(inbound.status), None),
+        Err(failure) => (failure.status, Some(failure.kind.as_str())),
+    };
+    let seconds = clock::now().saturating_duration_since(begun).as_secs_f32();
+    // Without the query: the path says which call it was.
+    tracing::debug!(request_id, method = %request.method, path = request.url.path(), status, failure, seconds, "asked the backend");
+    result
 }
 
-async fn attempt(lane: &Lane, request: &Outbound) -> Result<Inbound, Lost> {
+fn trail(request_id: &str, headers: &HeaderMap, secrets: &[&str]) -> Trail {
+    let told = |name: &&str| headers.get(*name).and_then(|id| wire::id_of_the_backend(id.to_str().ok()?, secrets));
+    let backend_request_id = BACKEND_IDS.iter().find_map(told).filter(|id| **id != *request_id);
+    Trail { request_id: request_id.into(), backend_request_id }
+}
+
+async fn attempt(lane: &Lane, request: &Outbound, request_id: &str) -> Result<Inbound, Lost> {
     let (body, departure) = Outgoing::new(request.body.clone(), lane.seen());
     let mut http = lane
         .client()
         .request(request.method.clone(), request.url.clone())
         .header(AUTHORIZATION, request.authorization.clone())
-        .header(ACCEPT, HeaderValue::from_static("application/json"));
+        .header(ACCEPT, HeaderValue::from_static("application/json"))
+        .header(OUR_ID, request_id);
     if request.body.is_some() {
         http = http.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
@@ -107,8 +151,13 @@ async fn attempt(lane: &Lane, request: &Outbound) -> Result<Inbound, Lost> {
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     match body_of(response, request).await {
-        Ok(body) => Ok(Inbound { status, headers, body }),
-        Err(failure) => Err(Lost { failure: Failure { status: Some(status), ..failure }, stale: false }),
+        Ok(body) => Ok(Inbound { status, headers, body, request_id: request_id.to_owned() }),
+        Err(failure) => {
+            let sent = request.authorization.to_str().unwrap_or_default();
+            let trail = trail(request_id, &headers, &[sent.split(' ').next_back().unwrap_or_default()]);
+            let failure = Failure { status: Some(status), ..failure }.found_at(&trail);
+            Err(Lost { failure, stale: false })
+        }
     }
 }
 

@@ -179,7 +179,8 @@ impl Shared {
             Grant::Basic { password: secret, .. } | Grant::Refresh { token: secret } => secrets.push(secret),
             Grant::ClientCredentials | Grant::ClientCredentialsV1 => {}
         }
-        wire::login::decode(&inbound.reply(&secrets), clock::wall()).map_err(placed)
+        wire::login::decode(&inbound.reply(&secrets), clock::wall())
+            .map_err(|failure| placed(failure.found_at(&inbound.trail(&secrets))))
     }
 
     /// A token that somebody else keeps fresh: read again where it is in a file. The one that was just refused is not taken again.

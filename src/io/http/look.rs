@@ -42,6 +42,7 @@ impl HttpBackend {
         shared.note_date(&inbound);
         let secret = token.secret();
         look.decode(&inbound.reply(&[&secret]), clock::wall())
+            .map_err(|failure| failure.found_at(&inbound.trail(&[&secret])))
     }
 
     /// How far the backend's clock is before ours, to a second, by the newest answer to a login or a look; below zero if it is

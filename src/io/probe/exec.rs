@@ -27,9 +27,35 @@ const REST: Duration = Duration::from_millis(100);
 /// The most bytes of the first line that are kept: all that could fill a reason.
 const LINE_LIMIT: usize = 4 * REASON_LIMIT;
 
+/// A command that has run to its end.
+pub(in crate::io) struct Ran {
+    pub(in crate::io) status: ExitStatus,
+    /// The first line that it printed, if it is not empty; cut to some kilobytes.
+    pub(in crate::io) line: Option<String>,
+}
+
+impl Ran {
+    /// How it ended, in words.
+    pub(in crate::io) fn how(&self) -> String {
+        match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("ended by signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        }
+    }
+}
+
 pub(super) async fn ask(command: &[String], pid: Option<u32>, progress: &mut Progress) -> Found {
-    let Some((program, arguments)) = command.split_first() else { return Err("there is no command".to_owned()) };
     progress.is("the command runs, and is killed now");
+    verdict(run(command, pid).await?)
+}
+
+/// Runs a command of the operator's. Dropping the future kills it, and everything in its process group.
+///
+/// # Errors
+/// In words, if it cannot be run.
+pub(in crate::io) async fn run(command: &[String], pid: Option<u32>) -> Result<Ran, String> {
+    let Some((program, arguments)) = command.split_first() else { return Err("there is no command".to_owned()) };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_withheld(name)) {
@@ -64,15 +90,13 @@ pub(super) async fn ask(command: &[String], pid: Option<u32>, progress: &mut Pro
             () = line.read_to_its_end(output) => {}
         }
     }
-    verdict(status.map_err(|error| format!("cannot wait for {program}: {error}"))?, line.text())
+    let status = status.map_err(|error| format!("cannot wait for {program}: {error}"))?;
+    Ok(Ran { status, line: line.text() })
 }
 
-fn verdict(status: ExitStatus, line: Option<String>) -> Found {
-    let how = match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("ended by signal {signal}"),
-        (None, None) => "ended".to_owned(),
-    };
+fn verdict(ran: Ran) -> Found {
+    let how = ran.how();
+    let Ran { status, line } = ran;
     let health = match status.code() {
         Some(0) => Health::Healthy,
         Some(1) => Health::Degraded,

@@ -392,3 +392,31 @@ async fn no_secret_shows_in_any_debug_or_error() {
     }
     assert!(forbidden.detail.contains("[redacted]"), "{forbidden}");
 }
+
+#[tokio::test]
+async fn every_request_has_an_id_and_a_failure_is_found_in_the_logs_of_both_sides() {
+    let stub = Stub::start(|number, _| match number {
+        0 => vec![Step::Send(answer("503 Oops", "X-Amzn-Trace-Id: Root=1-67\r\nX-Request-Id: edge 42\r\n", ""))],
+        1 => vec![Step::Send(answer("503 Oops", "", ""))],
+        _ => vec![Step::Close],
+    })
+    .await;
+    let backend = logged_in(&environment(&stub.url), short()).await;
+    let mut ids = Vec::new();
+    for theirs in [Some("edge 42"), None, None] {
+        let failure = backend.call(health(), LONG).await.unwrap_err();
+        ids.push(failure.request_id().unwrap().to_owned());
+        assert_eq!(failure.backend_request_id(), theirs);
+        assert!(!failure.to_string().contains(ids.last().unwrap()), "{failure}: the words are the same each time");
+    }
+    let sent: Vec<_> = stub.requests().iter().map(|sent| sent.header("x-request-id").unwrap().to_owned()).collect();
+    assert_eq!(sent, ids);
+    assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), 3, "{ids:?}");
+}
+
+#[tokio::test]
+async fn a_backend_that_repeats_the_token_as_its_id_does_not_bring_it_into_a_log() {
+    let stub = Stub::always(answer("500 Oops", &format!("X-Request-Id: id-{TOKEN}\r\n"), "")).await;
+    let failure = failure(&stub, health()).await;
+    assert_eq!(failure.backend_request_id(), Some("[redacted]"));
+}

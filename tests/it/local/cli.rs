@@ -125,7 +125,7 @@ async fn each_command_asks_what_it_should_on_both_ways() {
         ),
         (
             vec!["drain", "--reason", "kernel"],
-            "draining; `rallyhere-agent status` shows how far it is\n",
+            "draining; `rallyhere-agent status` shows how far it is, and `drain --wait` waits for the end\n",
             Request::Drain { reason: some("kernel") },
         ),
     ];

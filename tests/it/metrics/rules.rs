@@ -11,6 +11,7 @@ const README: &str = include_str!("../../../README.md");
 pub(super) struct Alert {
     pub(super) name: String,
     pub(super) expr: String,
+    severity: String,
 }
 
 /// The alerts, read as far as a test must: each has its name and its expression on lines of their own.
@@ -22,7 +23,9 @@ pub(super) fn alerts() -> Vec<Alert> {
         if let Some(name) = line.strip_prefix("- alert: ") {
             let expr =
                 lines.next().and_then(|line| line.strip_prefix("expr: ")).expect("the expression after the name");
-            alerts.push(Alert { name: name.to_owned(), expr: expr.to_owned() });
+            let severity = lines.find_map(|line| line.strip_prefix("labels: {severity: ")?.strip_suffix('}'));
+            let severity = severity.expect("the severity after the expression").to_owned();
+            alerts.push(Alert { name: name.to_owned(), expr: expr.to_owned(), severity });
         }
     }
     assert!(alerts.len() >= 10, "{}", alerts.len());
@@ -42,9 +45,12 @@ fn promtool_takes_the_alerts_and_they_speak_when_they_should() {
 #[test]
 fn every_alert_is_tried_and_in_the_readme() {
     let tried = fs::read_to_string(shipped("alerts-test.yaml")).unwrap();
-    for Alert { name, .. } in alerts() {
+    for Alert { name, severity, .. } in alerts() {
         assert!(tried.contains(&format!("alertname=\"{name}\"")), "no test lets {name} speak");
-        assert!(README.contains(&format!("\n| {name} | ")), "the README has no row for {name}");
+        let row = README.lines().find(|line| line.starts_with(&format!("| {name} | {severity} | ")));
+        let row = row.unwrap_or_else(|| panic!("the README has no row for {name}, {severity}"));
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        assert!(cells.len() == 4 && cells.iter().all(|cell| cell.trim().len() > 3), "what it means, what to do: {row}");
     }
     let rows = README.lines().filter(|line| line.starts_with("| Rallyhere")).count();
     assert_eq!(rows, alerts().len(), "the README has a row for an alert that is not there");

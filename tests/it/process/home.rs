@@ -45,6 +45,8 @@ impl Home {
             .set("auth.client_secret_file", file)
             .set("instance.session_id", SESSION)
             .set("admin.listen", "")
+            // The host of the tests is none of their business.
+            .set("shutdown.inhibit", "off")
             .set("log.level", TRACE)
     }
 

@@ -221,7 +221,7 @@ async fn an_agent_of_one_says_that_a_table_of_instances_waits_for_the_next_start
     stage.until_status(SESSION, "joinable").await;
     hosted(&home, "a");
     reload(&agent).await;
-    agent.until_says("whether there is a table of [instances] was changed").await;
+    agent.until_says("the next start takes this change up: a table of [instances]").await;
     stage.until_beats(1).await;
     agent.stop().await;
 }

@@ -1,6 +1,7 @@
 //! What survives the process: kill -9, a stop, another start, and two at once.
 
 use rallyhere_agent::simulator::{Fault, SessionSpec};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
@@ -159,4 +160,45 @@ async fn a_second_agent_on_the_same_state_is_refused_before_it_does_anything() {
     assert!(!second_home.socket().exists());
     stage.until_beats(1).await;
     first.stop().await;
+}
+
+/// SIGUSR2: a restart that no match notices, where `systemctl restart` would close the instance.
+#[tokio::test]
+async fn an_agent_that_leaves_says_nothing_and_the_next_one_goes_on() {
+    let stage = Stage::start().await;
+    let home = Home::new(&stage).alone();
+    let mut agent = serving(&home, &stage).await;
+    // With its health in it: the posts go on meanwhile.
+    stage.until_beats(1).await;
+    let before = stage.instance(SESSION);
+    // Accepted, and on its way for ever: it must go out after the restart.
+    stage.inject(Fault::Hang {}.on("fubar").times(1));
+    agent.post("/v1/fubar", json!({"error": "stuck", "key": "k1"})).await;
+    stage.until_count("fubar", 1).await;
+    let writes = stage.writes_after(0).into_iter().filter(|call| call != "health").count();
+    agent.signal(Signal::USR2);
+    let watch = Stopwatch::start();
+    assert_eq!(agent.exit_code().await, 79);
+    watch.at_most(2, "the end");
+    let later = stage.writes_after(0).into_iter().filter(|call| call != "health").count();
+    assert_eq!((later, stage.instance(SESSION)), (writes, before.clone()), "nothing was said to the backend");
+
+    let agent = serving(&home, &stage).await;
+    stage.until("the report", |ledger| ledger.fubars.len() == 1).await;
+    assert_eq!(stage.instance(SESSION)["instance_id"], before["instance_id"]);
+    assert_eq!(stage.count("register"), 1);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_has_started_its_game_does_not_leave() {
+    let stage = Stage::start().await;
+    let command: Vec<toml::Value> = ["sleep", "600"].map(Into::into).into();
+    let home = Home::new(&stage).alone().set("game.command", command);
+    let mut agent = serving(&home, &stage).await;
+    agent.signal(Signal::USR2);
+    agent.until_says("SIGUSR2 is not followed").await;
+    assert!(agent.is_running());
+    assert_eq!(agent.status().await["phase"], "serving");
+    agent.stop().await;
 }
