@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod agent;
+pub mod api;
 pub mod auth;
 pub mod backoff;
 pub mod call;
@@ -31,6 +32,7 @@ pub mod sdk;
 mod session;
 pub mod snapshot;
 mod timers;
+mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -60,8 +60,7 @@ pub(super) struct Later {
 
 /// Everything that may be written but does nothing yet. It is refused, because ignoring it would be a lie; the default is
 /// taken. Who makes one of them work takes its line out.
-pub(super) const LATER: &[Later] =
-    &[Later { key: "environment.api", words: &["2026-08"] }, Later { key: "instances", words: &[] }];
+pub(super) const LATER: &[Later] = &[Later { key: "instances", words: &[] }];
 
 /// All keys, by their dotted path.
 #[derive(Debug)]

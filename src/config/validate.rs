@@ -177,7 +177,6 @@ impl Checker<'_> {
         if let (Some(params), Some(probes)) = (&mut params, &probes) {
             params.probes = probes.iter().map(probes::told).collect();
         }
-        self.later_words();
         let hand_off = self.hand_off();
         let local_api = self.local_api();
         let admin = self.admin(local_api.as_ref());
@@ -228,10 +227,5 @@ impl Checker<'_> {
             &(Duration::from_millis(100)..=Duration::from_secs(60)),
         );
         Some(Environment { url: url?, ca_file, connect_timeout: connect_timeout? })
-    }
-
-    /// The words of keys for which there is only one answer so far.
-    fn later_words(&mut self) {
-        self.check("environment.api", values::word(&self.raw.environment.api, &[("auto", ()), ("2023-11", ())]));
     }
 }

@@ -91,6 +91,13 @@ pub enum What {
         /// Its code.
         event_code: String,
     },
+    /// An audit event.
+    Audit {
+        /// The session.
+        session_id: String,
+        /// Its name, as it was given.
+        event_name: String,
+    },
     /// A notification was written to an instance's stream.
     Published {
         /// The instance.

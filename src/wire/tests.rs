@@ -65,6 +65,7 @@ fn update(join_params: Option<JoinParams>, custom_data: CustomData) -> Call {
             join_params,
             version: Some("1.2.3".to_owned()),
             custom_data,
+            match_id: None,
         }),
     }
 }
@@ -92,7 +93,7 @@ fn every_call() -> Vec<Call> {
         update(Some(JoinParams { public_conn_str: "p".to_owned(), ..JoinParams::default() }), data(&[("k", "v")])),
         Call::Unregister { session: session() },
         Call::HealthConfig,
-        Call::PostHealth { session: session(), instance: instance(), health: Health::Degraded },
+        Call::PostHealth { session: session(), instance: instance(), health: Health::Degraded, refresh_ttl: false },
         fubar(),
         Call::PostEvent {
             session: session(),
@@ -408,7 +409,8 @@ fn the_cadence_is_clamped() {
 
 #[test]
 fn health_is_what_the_backend_now_thinks() {
-    let post = Call::PostHealth { session: session(), instance: instance(), health: Health::Healthy };
+    let post =
+        Call::PostHealth { session: session(), instance: instance(), health: Health::Healthy, refresh_ttl: false };
     for (word, health) in [("healthy", Health::Healthy), ("unhealthy", Health::Unhealthy), ("sublime", Health::Unknown)]
     {
         assert_eq!(answer(&post, &json!({"updated_instance_health": word})), Ok(Answer::HealthAccepted(health)));

@@ -71,7 +71,7 @@ fn read() -> Call {
 }
 
 fn health() -> Call {
-    Call::PostHealth { session: session(), instance: instance(), health: Health::Healthy }
+    Call::PostHealth { session: session(), instance: instance(), health: Health::Healthy, refresh_ttl: false }
 }
 
 fn poll() -> Call {
@@ -114,6 +114,7 @@ fn every_call() -> Vec<Call> {
                 }),
                 version: Some("1.2.3".to_owned()),
                 custom_data: data(),
+                match_id: None,
             }),
         },
         Call::Unregister { session: session() },

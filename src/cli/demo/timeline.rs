@@ -148,6 +148,7 @@ fn backend(what: &What, healthy: &mut u32) -> Option<Line> {
             sign(who, words, Sign::Health)
         }
         What::Fubar { error, .. } => sign(who, format!("fubar report: {error}"), Sign::Fubar),
+        What::Audit { event_name, .. } => plain(who, format!("audit event: {event_name}")),
         What::Event { event_code, .. } => plain(who, format!("session event: {event_code}")),
         What::Published { message, .. } => plain(who, format!("published the notification \"{message}\"")),
         What::Fault { call, fault } => plain(who, format!("injected {fault} into {call}")),

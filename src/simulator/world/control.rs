@@ -247,6 +247,7 @@ fn blank(id: String, moment: Moment) -> Instance {
         startup: None,
         version: None,
         custom_data: json!({}),
+        match_id: None,
         host: None,
         pulse: Pulse::default(),
         created: moment.text(),
