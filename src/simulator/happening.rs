@@ -64,6 +64,11 @@ pub enum What {
         /// The instance that it has now.
         instance_id: Option<String>,
     },
+    /// The control changed a session.
+    Changed {
+        /// The session.
+        session_id: String,
+    },
     /// A health post.
     Health {
         /// The session.

@@ -7,6 +7,7 @@
 pub(crate) mod agent;
 mod duties;
 mod game;
+pub(crate) mod generations;
 pub(crate) mod home;
 mod life;
 mod login;

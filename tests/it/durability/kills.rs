@@ -16,6 +16,7 @@ use tokio::runtime::Builder;
 use super::tools::{number, strace, tell};
 use super::witness::{Sums, Told, Witness, judge_instance, said};
 use crate::process::agent::Agent;
+use crate::process::generations::not_today;
 use crate::process::home::Home;
 use crate::process::socket;
 use crate::process::stage::{Stage, until};

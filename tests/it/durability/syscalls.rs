@@ -15,6 +15,7 @@ use tokio::runtime::Builder;
 use super::tools::{strace, tell};
 use super::witness::{Sums, Told, Witness, ask, judge_instance, said};
 use crate::process::agent::Agent;
+use crate::process::generations::not_today;
 use crate::process::home::Home;
 use crate::process::stage::{SESSION, Stage, until};
 

@@ -5,6 +5,7 @@ use rallyhere_agent::simulator::{Fault, Outage, Outcome};
 use serde_json::{Value, json};
 
 use super::agent::Agent;
+use super::generations::{as_told, not_today};
 use super::home::Home;
 use super::socket;
 use super::stage::{CLIENT, SECRET, SESSION, Stage, until};
@@ -23,12 +24,17 @@ async fn accepted(agent: &mut Agent, method: &str, path: &str, body: Option<Valu
 fn told(stage: &Stage) -> Vec<String> {
     let requests = stage.requests();
     let through_the_outbox = |call: &str| {
-        ["fubar", "event", "remove_player", "update_session"].contains(&call)
+        ["fubar", "event", "audit", "remove_player", "update_session"].contains(&call)
             || call.ends_with("_match")
             || call.ends_with("_browser")
     };
     let done = requests.iter().filter(|request| request.processed && request.outcome == Outcome::Answered);
-    done.filter_map(|request| request.call).filter(|call| through_the_outbox(call)).map(str::to_owned).collect()
+    let named = done.filter_map(|request| {
+        let call = request.call.filter(|call| through_the_outbox(call))?;
+        let report = request.body.as_ref().and_then(|body| as_told(call, body));
+        Some(report.map_or(call, |(what, _)| what).to_owned())
+    });
+    named.filter(|call| call != "audit").collect()
 }
 
 /// A player joins the session, as a game client would have it.
@@ -60,6 +66,9 @@ async fn until_told(stage: &Stage, count: usize) {
 
 #[tokio::test]
 async fn all_of_them_arrive_in_order_across_an_outage_and_a_kill() {
+    if not_today("generations::today_matches_are_named_by_the_instance_and_a_drain_shows_unjoinable_before_closed") {
+        return;
+    }
     let stage = Stage::start().await;
     join(&stage).await;
     let home = Home::new(&stage).alone().with_quick_logins();
@@ -120,6 +129,9 @@ async fn all_of_them_arrive_in_order_across_an_outage_and_a_kill() {
 
 #[tokio::test]
 async fn a_beginning_that_nobody_answered_is_known_for_our_own_after_a_kill() {
+    if not_today("generations::today_matches_are_named_by_the_instance_and_a_drain_shows_unjoinable_before_closed") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = Home::new(&stage).alone();
     let mut agent = serving(&home, &stage).await;
@@ -166,6 +178,9 @@ async fn a_server_that_closes_is_listed_no_more() {
 
 #[tokio::test]
 async fn a_session_that_is_somebody_elses_by_now_is_told_nothing() {
+    if not_today("generations::today_matches_are_named_by_the_instance_and_a_drain_shows_unjoinable_before_closed") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = Home::new(&stage).alone();
     let mut agent = serving(&home, &stage).await;
