@@ -45,6 +45,8 @@ pub const LIMIT: usize = 1000;
 const FAILED: Policy = Policy::secs(2, 60);
 /// The backend said no to the call itself: an operator may mend that, so the report is kept.
 const REFUSED: Policy = Policy::secs(60, 900);
+/// A bare 404 may be the end of a call: it is tried again after a look at the session, jittered.
+const SUSPECTED_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 /// How long a delivery waits for the record of the one before: a disk that hangs keeps no report back.
 const RECORD_PATIENCE: Duration = Duration::from_secs(1);
 /// While there is a backlog, one report a second at most (design.md section 8, "After an outage").
@@ -67,6 +69,8 @@ pub(super) struct Outbox {
     refused: Retry,
     /// The same for duties: the permissions are others.
     barred: Retry,
+    /// Until then a call that may be gone is left alone: the session is looked at meanwhile.
+    suspected: Option<Instant>,
     /// Something has failed, or was left from before, and the queue is not empty yet.
     backlog: bool,
     /// A try of this duty may have been carried out although we have no answer; after a restart the oldest is such a one.
@@ -87,6 +91,7 @@ impl Outbox {
             retry: Retry::new(FAILED),
             refused: Retry::new(REFUSED),
             barred: Retry::new(REFUSED),
+            suspected: None,
             backlog: !common.durable.outbox.is_empty(),
             doubtful: common.durable.outbox.front().filter(|oldest| is_duty(oldest)).map(|oldest| oldest.id.clone()),
             recording: None,
@@ -269,7 +274,10 @@ impl Outbox {
         let gap = if self.backlog { self.last_sent.map(|last| last + BACKLOG_GAP) } else { None };
         let recorded = self.recording.as_ref().map(|(_, until)| *until);
         let ready = |refused: &Retry| {
-            [gap, recorded, self.retry.until(), refused.until()].into_iter().flatten().fold(common.now, Instant::max)
+            [gap, recorded, self.suspected, self.retry.until(), refused.until()]
+                .into_iter()
+                .flatten()
+                .fold(common.now, Instant::max)
         };
         let report = || {
             let report = oldest_report(common)?;
@@ -335,9 +343,8 @@ impl Outbox {
             match common.refused(feature, &failure) {
                 Judgement::Nothing => {}
                 Judgement::Suspected => {
-                    // Again after the look; it is no failure of the backend yet.
-                    self.retry.failed(common.now, &mut common.rng, failure.retry_after);
-                    self.backlog = true;
+                    let wait = SUSPECTED_WAIT.0 + (SUSPECTED_WAIT.1 - SUSPECTED_WAIT.0).mul_f64(common.rng.f64());
+                    self.suspected = Some(common.now + wait.max(failure.retry_after.unwrap_or_default()));
                     self.last_failure = Some(failure.to_string());
                     return;
                 }
@@ -346,7 +353,7 @@ impl Outbox {
                 }
                 // Another way is taken at once, if there is one.
                 Judgement::Gone => {
-                    self.retry.succeeded();
+                    self.suspected = None;
                     self.last_failure = Some(failure.to_string());
                     return;
                 }

@@ -225,10 +225,12 @@ impl SessionReader {
         if let Some(begun) = self.last {
             common.api.session_read(begun);
         }
-        let period = match common.phase {
-            Phase::Resolving => NOT_BOUND,
-            _ if Self::is_watching(common) => common.params.session_interval,
-            _ => PERIOD,
+        let period = if common.phase == Phase::Resolving {
+            NOT_BOUND
+        } else if Self::is_watching(common) {
+            common.params.session_interval
+        } else {
+            PERIOD
         };
         self.due = Some(common.about(period));
     }

@@ -59,7 +59,7 @@ pub(super) fn opens(common: &Common, content: &Content) -> Option<Instant> {
 /// The call that delivers it.
 pub(super) fn call(common: &Common, session: SessionId, instance_id: InstanceId, report: &Report) -> Call {
     let ways = ways(common, &report.content);
-    let way = ways.iter().find(|way| !common.api.is_gone(**way, common.now)).or(ways.first());
+    let way = ways.iter().find(|way| !common.api.is_gone(**way, common.now)).or_else(|| ways.first());
     match (report.content.clone(), way) {
         (Content::Fubar { error, source_provider, matchmaking_profile_id, region }, way) => {
             let fubar = FubarReport {

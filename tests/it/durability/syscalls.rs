@@ -214,6 +214,9 @@ fn pick(progress: &Mutex<Vec<Progress>>) -> Option<(Life, &'static str, usize)> 
 
 #[test]
 fn a_kill_at_any_system_call_loses_nothing() {
+    if not_today("2023-11: a script that is the same each time; the changes of a session come when the agent looks") {
+        return;
+    }
     let Some(strace) = strace() else { return };
     let lives = [Life::First, Life::Second].into_iter();
     let all = lives.flat_map(|life| CALLS.map(|call| Progress { life, call, next: 1, done: false }));

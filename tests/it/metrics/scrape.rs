@@ -126,7 +126,7 @@ async fn what_happens_is_counted() {
     is("rallyhere_agent_logins_total{result=\"ok\"}", 1.0);
     is("rallyhere_agent_requests_total{call=\"login\",class=\"2xx\"}", 1.0);
     is(&format!("rallyhere_agent_requests_total{{call=\"{}\",class=\"2xx\"}}", way("fubar")), 1.0);
-    is("rallyhere_agent_request_duration_seconds_count{call=\"fubar\"}", 1.0);
+    is(&format!("rallyhere_agent_request_duration_seconds_count{{call=\"{}\"}}", way("fubar")), 1.0);
     is("rallyhere_agent_notifications_received_total{instance=\"default\"}", 1.0);
     is("rallyhere_agent_notifications_acknowledged_total{instance=\"default\"}", 1.0);
     is("rallyhere_agent_notification_handoff_seconds_count{instance=\"default\"}", 1.0);

@@ -409,6 +409,7 @@ async fn every_body_of_today_is_judged_as_the_contract_judges_it() {
     judge_bodies(Generation::V2026_08, 10).await;
 }
 
+#[expect(clippy::print_stdout, reason = "how much was judged")]
 async fn judge_bodies(generation: Generation, least: usize) {
     let Some(mut tour) = Tour::begin(generation).await else { return };
     let calls: Vec<(String, String, Value)> = tour
