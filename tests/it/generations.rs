@@ -238,7 +238,8 @@ async fn losing_everything_at_once_while_it_serves_costs_no_beat_and_comes_back(
     // It waits, and ends with a message.
     stage.until_count("poll", 1).await;
     for call in ["poll", "fubar", "event", "start_match"] {
-        stage.inject(Fault::Status { code: 410, body: None, headers: Vec::new() }.on(call));
+        let gone = Fault::Status { code: 410, body: None, headers: Vec::new() };
+        stage.simulator.inject(vec![gone.on(call)]).unwrap();
     }
     stage.notify_stream("the last one");
     until_inbox(&mut agent, 1).await;
