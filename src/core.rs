@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod agent;
+pub mod api;
 pub mod auth;
 pub mod backoff;
 pub mod call;
@@ -33,6 +34,7 @@ mod session;
 pub mod shutdown;
 pub mod snapshot;
 mod timers;
+mod watch;
 
 #[cfg(test)]
 mod tests;

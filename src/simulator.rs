@@ -1,4 +1,5 @@
-//! An in-memory RallyHere environment of the 2023-11 contract, for the demo, for tests and for local development.
+//! An in-memory RallyHere environment of the 2023-11 contract, of today's (2026-08) or of the time between, for the demo, for
+//! tests and for local development.
 //!
 //! It is meant to be so faithful that a client of the real service cannot tell, and stricter where strictness finds
 //! mistakes: a field or parameter that the contract does not know is refused. What the service does comes from the
@@ -49,7 +50,7 @@ pub use ledger::{
     ReplacementRecord, ReportRecord, RequestRecord,
 };
 pub use options::{
-    ALL_PERMISSIONS, AllocationSpec, ClientSpec, DEMO_SESSION, FlagError, Options, SessionSpec, UserSpec,
+    ALL_PERMISSIONS, AllocationSpec, ClientSpec, DEMO_SESSION, FlagError, Generation, Options, SessionSpec, UserSpec,
 };
 pub use world::ControlError;
 
@@ -75,6 +76,7 @@ pub struct Simulator {
 }
 
 struct Shared {
+    generation: Generation,
     world: Mutex<World>,
     outage: watch::Sender<Outage>,
     happenings: broadcast::Sender<Happening>,
@@ -100,7 +102,12 @@ impl Simulator {
         let happenings = broadcast::Sender::new(happening::LISTENER_QUEUE);
         let world = World::new(options, Moment::read(), happenings.clone());
         Self {
-            shared: Arc::new(Shared { world: Mutex::new(world), outage: watch::Sender::new(Outage::None), happenings }),
+            shared: Arc::new(Shared {
+                generation: options.api,
+                world: Mutex::new(world),
+                outage: watch::Sender::new(Outage::None),
+                happenings,
+            }),
         }
     }
 
@@ -117,6 +124,11 @@ impl Simulator {
     /// What happens from now on. A listener that is 1024 happenings behind misses the oldest.
     pub fn subscribe(&self) -> broadcast::Receiver<Happening> {
         self.shared.happenings.subscribe()
+    }
+
+    /// Which generation of the API it has.
+    pub fn generation(&self) -> Generation {
+        self.shared.generation
     }
 
     fn outage(&self) -> Outage {
@@ -142,13 +154,6 @@ impl fmt::Debug for Simulator {
 impl Moment {
     fn read() -> Self {
         Self { now: clock::now(), wall: clock::wall() }
-    }
-}
-
-fn call_name(method: &str, path: &str) -> Option<&'static str> {
-    match contract::route(method, path) {
-        contract::Route::Call(operation, _) => Some(operation.name),
-        contract::Route::WrongMethod(_) | contract::Route::Unknown => None,
     }
 }
 

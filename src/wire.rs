@@ -2,8 +2,9 @@
 //!
 //! [`encode`] turns a [`Call`](crate::core::call::Call) into a request, [`decode`] turns a reply into an answer of the core's
 //! vocabulary or into a failure with its sort. [`login`] does the same for the login. What is sent holds strictly to the
-//! 2023-11 contract: no unknown field, absent options left out. What comes back is untrusted: unknown fields and enum values are
-//! normal, a wrong type is a typed failure, and nothing of a reply reaches a log uncut or unescaped (backend.md, trap 15).
+//! 2023-11 contract, and where the core says so to the 2026-08 one: no unknown field, absent options left out. What comes back is
+//! untrusted: unknown fields and enum values are normal, a wrong type is a typed failure, and nothing of a reply reaches a log
+//! uncut or unescaped (backend.md, trap 15).
 //!
 //! **Architecture invariant:** no I/O, no clock, no logging, nothing async; the wall clock is an argument, and it is used only to
 //! read a `Retry-After` that names a date.

@@ -16,7 +16,7 @@ use super::{Chain, CommandError, Terminal, finish, runtime};
 use crate::config::settings::Surroundings;
 use crate::config::{self, ConfigError, Sources};
 use crate::exit::Exit;
-use crate::simulator::{AllocationSpec, ClientSpec, Options, SessionSpec, Simulator};
+use crate::simulator::{AllocationSpec, ClientSpec, Generation, Options, SessionSpec, Simulator};
 
 pub(super) mod game;
 mod script;
@@ -31,6 +31,9 @@ pub struct Args {
     /// Stay when the instance serves, to play with it; Ctrl-C ends it.
     #[arg(long)]
     pub hold: bool,
+    /// Which generation of the API the environment has: 2023-11, between or 2026-08.
+    #[arg(long, value_name = "GENERATION", default_value_t)]
+    pub api: Generation,
 }
 
 /// The session that the demo hosts.
@@ -132,6 +135,7 @@ impl Drop for Place {
 
 async fn tell(args: &Args, place: &Place, terminal: &mut Terminal<'_>) -> Result<(), DemoError> {
     let simulator = Simulator::new(&Options {
+        api: args.api,
         clients: vec![ClientSpec::new(CLIENT, SECRET)],
         sessions: vec![SessionSpec::new(SESSION)],
         allocations: Vec::<AllocationSpec>::new(),
@@ -161,7 +165,7 @@ async fn tell(args: &Args, place: &Place, terminal: &mut Terminal<'_>) -> Result
     let game = game::start(&socket).map_err(io_error("start the game"))?;
     timeline.listen_to(game);
 
-    let mut script = Script { terminal, timeline, simulator: &simulator };
+    let mut script = Script { terminal, timeline, simulator: &simulator, reports: 0 };
     script.title()?;
     if args.hold {
         script.hold(&running, environment, &socket).await?;
@@ -189,6 +193,7 @@ fn settings(place: &Place, environment: &str, hold: bool) -> Result<config::Sett
          local_api.listen = \"{listen}\"\n\
          admin.listen = \"{listen}\"\n\
          state.dir = \"{state}\"\n\
+         notifications.session_interval = \"1s\"\n\
          shutdown.drain_timeout = \"5s\"\n",
         secret = place.file("client-secret").display(),
         state = place.file("state").display(),

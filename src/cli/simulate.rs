@@ -7,7 +7,7 @@ use super::values::{duration, seconds};
 use super::{CommandError, Terminal, finish, runtime};
 use crate::config::settings::Surroundings;
 use crate::exit::Exit;
-use crate::simulator::{self, AllocationSpec, ClientSpec, Options, SessionSpec};
+use crate::simulator::{self, AllocationSpec, ClientSpec, Generation, Options, SessionSpec};
 
 /// What may be said to `simulate`.
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,9 @@ pub struct Args {
     /// Where to listen, for instance 127.0.0.1:8080; port 0 takes a free one.
     #[arg(long, value_name = "ADDR")]
     pub listen: SocketAddr,
+    /// Which generation of the API: 2023-11, between (without fubar, as from March to August 2024), or 2026-08 (today's).
+    #[arg(long, value_name = "GENERATION", default_value_t)]
+    pub api: Generation,
     /// Credentials that may log in. May be repeated; without any, all are good. These are no secrets of a real environment.
     #[arg(long, value_name = "ID:SECRET")]
     pub client: Vec<ClientSpec>,
@@ -35,6 +38,7 @@ pub struct Args {
 impl Args {
     fn options(&self) -> Options {
         let mut options = Options {
+            api: self.api,
             clients: self.client.clone(),
             sessions: self.session.clone(),
             allocations: self.allocation.clone(),
@@ -57,7 +61,8 @@ pub fn run(args: &Args, _surroundings: &Surroundings, terminal: &mut Terminal<'_
             let mut said = Ok(());
             let bound = |address: SocketAddr, _: &simulator::Simulator| {
                 said = terminal.say(&format!(
-                    "simulating RallyHere (2023-11) on http://{address}  (control: http://{address}/_sim/state)"
+                    "simulating RallyHere ({}) on http://{address}  (control: http://{address}/_sim/state)",
+                    args.api
                 ));
             };
             simulator::run(&args.options(), args.listen, bound, stopped()).await.map_err(CommandError::Simulator)?;

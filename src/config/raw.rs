@@ -195,6 +195,7 @@ pub(super) struct Notifications {
     pub(super) webhook: String,
     pub(super) deliver_timeout: String,
     pub(super) inbox_limit: i64,
+    pub(super) session_interval: String,
 }
 
 impl Default for Notifications {
@@ -208,6 +209,7 @@ impl Default for Notifications {
             webhook: String::new(),
             deliver_timeout: "5s".into(),
             inbox_limit: 1000,
+            session_interval: "5s".into(),
         }
     }
 }

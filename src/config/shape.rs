@@ -1,4 +1,4 @@
-//! Which keys there are and of which type, derived from the defaults of [`Raw`]; and which of them come later.
+//! Which keys there are and of which type, derived from the defaults of [`Raw`].
 
 use std::collections::BTreeMap;
 
@@ -49,18 +49,6 @@ const FREE: &str = "instances";
 /// The keys that hold a secret. They never pass through the merging (it would turn `007e3` into `7000`) and no message,
 /// print-out or debug form shows what stands there.
 pub(super) const SECRETS: [&str; 2] = ["auth.client_secret", "auth.password"];
-
-/// A key of which a part is not there yet.
-pub(super) struct Later {
-    /// Which.
-    pub(super) key: &'static str,
-    /// The words that come later. Empty: everything but the default.
-    pub(super) words: &'static [&'static str],
-}
-
-/// Everything that may be written but does nothing yet. It is refused, because ignoring it would be a lie; the default is
-/// taken. Who makes one of them work takes its line out.
-pub(super) const LATER: &[Later] = &[Later { key: "environment.api", words: &["2026-08"] }];
 
 /// The sections that an instance of `[instances.NAME]` may have of its own. Everything else is the process's.
 pub(super) const OWN: [&str; 7] = ["instance", "game", "health", "notifications", "fubar", "local_api", "shutdown"];
@@ -215,7 +203,7 @@ mod tests {
     #[test]
     fn the_tables_name_only_keys_that_exist() {
         let shape = Shape::new().unwrap();
-        for key in SECRETS.iter().chain(&[TABLES, FREE]).chain(LATER.iter().map(|later| &later.key)) {
+        for key in SECRETS.iter().chain(&[TABLES, FREE]) {
             let path: Vec<&str> = key.split('.').collect();
             assert!(shape.find(&path).is_some(), "{key}");
         }

@@ -42,29 +42,6 @@ fn the_shipped_file_explains_every_key() {
 }
 
 #[test]
-fn what_is_marked_as_not_supported_yet_is_what_is_refused() {
-    let mut marked = Vec::new();
-    let (mut section, mut comment) = (String::new(), String::new());
-    for line in SHIPPED.lines() {
-        if let Some(text) = line.strip_prefix('#') {
-            comment.push_str(text);
-        } else if let Some(name) = line.strip_prefix('[') {
-            section = name.trim_end_matches(']').to_owned();
-            comment.clear();
-        } else if let Some((key, _)) = line.split_once(" = ") {
-            if comment.contains("ot supported yet") {
-                marked.push(format!("{section}.{key}"));
-            }
-            comment.clear();
-        }
-    }
-    let mut later: Vec<&str> = shape::LATER.iter().map(|later| later.key).collect();
-    later.sort_unstable();
-    marked.sort_unstable();
-    assert_eq!(marked, later);
-}
-
-#[test]
 fn the_default_file_may_be_absent() {
     let dir = tempfile::tempdir().unwrap();
     let default = dir.path().join("agent.toml");

@@ -26,7 +26,6 @@ use super::layer::Written;
 use super::merge::Merged;
 use super::raw::Raw;
 use super::settings::{Environment, GameSource, Instance, Settings, Surroundings};
-use super::shape::LATER;
 use crate::core::ids::InstanceName;
 
 /// The longest file of trusted roots, in bytes. A whole system's bundle has about 250 kB.
@@ -65,7 +64,6 @@ pub(super) fn validate(merged: Merged, surroundings: &Surroundings, lost: Vec<St
         mistakes: Vec::new(),
         warnings: Vec::new(),
     };
-    checker.later();
     let settings = checker.settings(host);
     let Checker { mistakes, warnings, .. } = checker;
     Verdict { settings: settings.filter(|_| mistakes.is_empty()), raw, mistakes, warnings }
@@ -171,37 +169,9 @@ impl Checker<'_> {
         self.check(key, values::number(value, bounds))
     }
 
-    /// Refuses what does nothing yet.
-    fn later(&mut self) {
-        let as_table = |raw: &Raw| toml::Table::try_from(raw).map(toml::Value::Table);
-        let (Ok(written), Ok(defaults)) = (as_table(self.raw), as_table(&Raw::default())) else { return };
-        let at = |mut value: &toml::Value, key: &str| {
-            for part in key.split('.') {
-                value = value.get(part)?;
-            }
-            Some(value.clone())
-        };
-        for later in LATER {
-            let value = at(&written, later.key);
-            if later.words.is_empty() {
-                if value != at(&defaults, later.key) {
-                    self.refuse(
-                        later.key,
-                        "is not supported yet by this version of the agent; leave it out".to_owned(),
-                    );
-                }
-            } else if let Some(word) =
-                value.as_ref().and_then(|value| value.as_str()).filter(|word| later.words.contains(word))
-            {
-                self.refuse(later.key, format!("{word:?} is not supported yet by this version of the agent"));
-            }
-        }
-    }
-
     fn settings(&mut self, host: bool) -> Option<Settings> {
         let environment = self.environment();
         let auth = self.auth();
-        self.later_words();
         let instances = if host { self.instances() } else { self.only().map(|instance| vec![instance]) };
         let admin = self.admin(instances.as_deref().unwrap_or_default());
         let state = self.state();
@@ -270,10 +240,5 @@ impl Checker<'_> {
             &(Duration::from_millis(100)..=Duration::from_secs(60)),
         );
         Some(Environment { url: url?, ca_file, connect_timeout: connect_timeout? })
-    }
-
-    /// The words of keys for which there is only one answer so far.
-    fn later_words(&mut self) {
-        self.check("environment.api", values::word(&self.raw.environment.api, &[("auto", ()), ("2023-11", ())]));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::api::{Feature, Finding};
 use super::call::{Call, CallKind, Failure};
 use super::durable::Record;
 use super::event::Verdict;
@@ -40,6 +41,13 @@ pub enum Action {
     },
     /// The backend did not take the token of this generation.
     TokenRejected(Generation),
+    /// Tell the other instances what was found out about the API.
+    Learnt {
+        /// About what.
+        feature: Feature,
+        /// What.
+        finding: Finding,
+    },
     /// Do something with the game's process.
     Game(Order),
     /// Push a notification to the game; answered by exactly one `HandedOver`. Never more than one at a time.

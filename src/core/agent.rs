@@ -30,6 +30,7 @@ use super::sdk::{Sdk, SdkChange};
 use super::session::SessionReader;
 use super::snapshot::{HealthView, InstanceView, Snapshot};
 use super::timers::earliest;
+use super::watch::Watch;
 use crate::core::call::{Answer, CallKind, Failure, FailureKind, SessionEvent};
 
 /// With nothing else to wait for, the machine looks around this often: nothing can hang for ever.
@@ -59,6 +60,7 @@ pub struct Agent {
     publisher: Publisher,
     heartbeat: Heartbeat,
     notifications: Notifications,
+    watch: Watch,
     hand_off: HandOff,
     outbox: Outbox,
     game: Game,
@@ -80,12 +82,14 @@ impl Agent {
         if !is_ours {
             common.begin_another_life();
         }
+        common.recall_api();
         let mut agent = Self {
             lifecycle: Lifecycle::new(birth.fresh_id),
             reader: SessionReader::new(now),
             publisher: Publisher::new(),
             heartbeat: Heartbeat::new(cadence),
             notifications: Notifications::new(&common),
+            watch: Watch::default(),
             hand_off: HandOff::new(&common),
             outbox: Outbox::new(&common),
             game: Game::new(&common),
@@ -152,6 +156,7 @@ impl Agent {
         }
         self.lifecycle.handle_stored(ticket);
         self.notifications.handle_stored(&mut self.common, ticket);
+        self.watch.handle_stored(&mut self.common, ticket);
         self.hand_off.handle_stored(ticket);
         self.outbox.handle_stored(&mut self.common, ticket, result);
         self.sdk.handle_stored(&mut self.common, ticket, result);
@@ -234,6 +239,7 @@ impl Agent {
     }
 
     fn reloaded(&mut self) {
+        self.common.api.reload(self.common.now);
         self.lifecycle.reloaded();
         self.reader.reloaded(self.common.now);
         self.publisher.reloaded();
@@ -268,12 +274,14 @@ impl Agent {
             self.reader.advance(&mut self.common);
             self.publisher.advance(&mut self.common);
             let verdict = self.game.verdict();
+            self.common.verdict = verdict;
             self.heartbeat.advance(&mut self.common, verdict);
             if self.game.has_failed() {
                 self.heartbeat.say_last_word(&mut self.common, verdict);
             }
             self.outbox.advance(&mut self.common);
             self.notifications.advance(&mut self.common);
+            self.watch.advance(&mut self.common);
             self.hand_off.advance(&mut self.common);
         }
         self.notifications.refresh(&self.common);
@@ -349,7 +357,10 @@ impl Machine for Agent {
         }
         match event {
             Event::Answered { id, result } => self.answered(&id, result),
-            Event::Auth(view) => self.common.auth = view,
+            Event::Auth(view) => {
+                self.common.api.hear(&view.api);
+                self.common.auth = view;
+            }
             Event::Stored { ticket, result } => self.stored(&ticket, result),
             Event::Request { id, request, wall } => {
                 self.common.set_wall(wall);
@@ -411,6 +422,7 @@ impl Machine for Agent {
             ready: self.game.is_ready(common),
             auth: Arc::clone(&common.auth),
             forbidden: common.forbidden.clone(),
+            api: common.api.view(),
             health: HealthView {
                 verdict: self.game.verdict(),
                 reason: self.game.reason(),
@@ -432,6 +444,7 @@ impl Machine for Agent {
                 join_status: self.publisher.taken().map(|taken| taken.join_status.clone()),
                 join_params: Game::join_params(common, &common.durable.said),
                 version: common.durable.said.version.clone().or_else(|| common.params.version.clone()),
+                match_id: common.durable.said.match_id.clone(),
             },
             drain: self.drain.view(),
             outcome: self.outcome(),

@@ -8,10 +8,12 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
+use super::api::{Feature, Finding, Findings};
 use super::backoff::{Policy, Retry};
 use super::call::{CallKind, Failure, FailureKind, LoggedIn, Login};
 use super::ids::{CallId, Counter, Generation};
@@ -87,6 +89,8 @@ pub struct AuthView {
     pub retry_at: Option<Instant>,
     /// Logins that were tried since the start.
     pub attempts: u64,
+    /// What any instance has found out about the environment's API ([`super::api`]).
+    pub api: Arc<Findings>,
 }
 
 /// Where the login stands (design.md section 8).
@@ -127,7 +131,14 @@ impl AuthState {
 
 impl Default for AuthView {
     fn default() -> Self {
-        Self { state: AuthState::None, generation: None, detail: None, retry_at: None, attempts: 0 }
+        Self {
+            state: AuthState::None,
+            generation: None,
+            detail: None,
+            retry_at: None,
+            attempts: 0,
+            api: Arc::default(),
+        }
     }
 }
 
@@ -143,6 +154,13 @@ pub enum AuthEvent {
     },
     /// The backend refused the token of this generation for an authentication reason.
     Rejected(Generation),
+    /// An instance found something out about the environment's API, which the others should know.
+    Learnt {
+        /// About what.
+        feature: Feature,
+        /// What.
+        finding: Finding,
+    },
     /// A secret changed, or the operator asked: what was refused may be tried at once.
     Reloaded,
     /// The process ends: no login any more.
@@ -175,6 +193,13 @@ pub enum AuthAction {
         /// How long the token lives, if known.
         lifetime: Option<Duration>,
     },
+    /// Tell the operator that a part of the API is gone, or there again.
+    Learnt {
+        /// Which part.
+        feature: Feature,
+        /// Whether it is gone.
+        gone: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -206,6 +231,7 @@ pub struct Auth {
     /// Until when the first login of this process waits, if it was restarted again and again.
     restraint: Option<Instant>,
     stopped: bool,
+    api: Arc<Findings>,
 }
 
 impl Auth {
@@ -227,6 +253,7 @@ impl Auth {
             attempts: 0,
             restraint: Some(now + past.restraint()),
             stopped: false,
+            api: Arc::default(),
         };
         if let Some(kept) = &past.token {
             auth.newest = Generation(1);
@@ -330,6 +357,18 @@ impl Auth {
         }
     }
 
+    /// The newest finding stands. The operator is told once for all instances.
+    fn learnt(&mut self, feature: Feature, finding: Finding) {
+        let known = self.api.get(&feature);
+        if known.is_some_and(|known| known.at >= finding.at) {
+            return;
+        }
+        if known.is_some_and(|known| known.gone) != finding.gone {
+            self.actions.push_back(AuthAction::Learnt { feature, gone: finding.gone });
+        }
+        Arc::make_mut(&mut self.api).insert(feature, finding);
+    }
+
     fn view(&self) -> AuthView {
         let state = match (&self.token, &self.in_flight) {
             (Some(_), Some(_)) => AuthState::Refreshing,
@@ -345,6 +384,7 @@ impl Auth {
             detail: self.detail.clone(),
             retry_at: if waiting { self.due } else { None },
             attempts: self.attempts,
+            api: Arc::clone(&self.api),
         }
     }
 }
@@ -369,6 +409,7 @@ impl Machine for Auth {
                 }
             }
             AuthEvent::Rejected(generation) => self.rejected(generation, now),
+            AuthEvent::Learnt { feature, finding } => self.learnt(feature, finding),
             AuthEvent::Reloaded => {
                 if self.in_flight.is_none() && (self.token.is_none() || self.detail.is_some()) {
                     self.denied_since = None;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::duty::Duty;
-use super::ids::{AllocationId, Etag, Generation, InstanceId, NotificationId, SessionId};
+use super::ids::{AllocationId, Etag, Generation, InstanceId, MatchId, NotificationId, SessionId};
 use super::instance::{
     CustomData, Health, HealthConfig, InstanceInfo, JoinParams, JoinStatus, Notification, Session, StartupParams,
 };
@@ -57,6 +57,8 @@ pub enum Call {
         instance: InstanceId,
         /// The verdict.
         health: Health,
+        /// Whether to say `refresh_ttl=true`, which only the newer generation knows.
+        refresh_ttl: bool,
     },
     /// POST a fubar report.
     Fubar {
@@ -71,6 +73,13 @@ pub enum Call {
         session: SessionId,
         /// The event.
         event: Box<SessionEvent>,
+    },
+    /// POST an audit event: what fubar reports and session events become where those calls are gone (2026-08 contract).
+    Audit {
+        /// Our session.
+        session: SessionId,
+        /// The event.
+        event: Box<AuditEvent>,
     },
     /// A host's other duty: the match, the browser, the session, a player.
     Duty {
@@ -113,6 +122,8 @@ pub enum CallKind {
     Fubar,
     /// [`Call::PostEvent`]
     PostEvent,
+    /// [`Call::Audit`]
+    Audit,
     /// [`Call::Duty`]: begin, update or end a match.
     Match,
     /// [`Call::Duty`]: list, update or unlist the session in the public browser.
@@ -129,7 +140,7 @@ pub enum CallKind {
 
 impl CallKind {
     /// Every kind, for tables of metrics.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::FindSession,
         Self::ReadSession,
         Self::Register,
@@ -139,6 +150,7 @@ impl CallKind {
         Self::PostHealth,
         Self::Fubar,
         Self::PostEvent,
+        Self::Audit,
         Self::Match,
         Self::Browser,
         Self::UpdateSession,
@@ -159,6 +171,7 @@ impl CallKind {
             Self::PostHealth => "health",
             Self::Fubar => "fubar",
             Self::PostEvent => "event",
+            Self::Audit => "audit",
             Self::Match => "match",
             Self::Browser => "browser",
             Self::UpdateSession => "update_session",
@@ -180,6 +193,7 @@ impl CallKind {
             Self::PostHealth => "session:instance:health",
             Self::Fubar => "session:update:fubar",
             Self::PostEvent => "session:update:event",
+            Self::Audit => "session-audit:update:all (or session:*)",
             Self::Browser => "session:update:browser",
             Self::RemovePlayer => "session:update-player:any",
             Self::Poll => "notification:instance:read",
@@ -197,6 +211,7 @@ impl CallKind {
             | Self::PostHealth
             | Self::Fubar
             | Self::PostEvent
+            | Self::Audit
             | Self::Match
             | Self::Browser
             | Self::UpdateSession
@@ -225,6 +240,7 @@ impl Call {
             Self::PostHealth { .. } => CallKind::PostHealth,
             Self::Fubar { .. } => CallKind::Fubar,
             Self::PostEvent { .. } => CallKind::PostEvent,
+            Self::Audit { .. } => CallKind::Audit,
             Self::Duty { duty, .. } => duty.call_kind(),
             Self::Poll { .. } => CallKind::Poll,
         }
@@ -275,6 +291,8 @@ pub struct InstanceUpdate {
     pub version: Option<String>,
     /// Whatever the operator or the game says.
     pub custom_data: CustomData,
+    /// The match that is played, where the game has named one and the environment knows the field (2026-08 contract).
+    pub match_id: Option<MatchId>,
 }
 
 /// A fubar report (2023-11 contract, InstanceFubar).
@@ -305,6 +323,29 @@ pub struct SessionEvent {
     pub custom_data: CustomData,
 }
 
+/// An audit event (2026-08 contract, CreateAuditRequest), as far as we write it. The service puts `customer.` before the name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// 1..128 characters.
+    pub event_name: String,
+    /// Any text.
+    pub reason: Option<String>,
+    /// Our instance.
+    pub instance_id: InstanceId,
+    /// The fence, for an allocated instance.
+    pub allocation_id: Option<AllocationId>,
+    /// Our verdict when it was sent.
+    pub instance_health: Option<Health>,
+    /// 1..128 characters.
+    pub region: Option<String>,
+    /// 1..128 characters.
+    pub matchmaking_profile_id: Option<String>,
+    /// The match, where the game has named one.
+    pub match_id: Option<MatchId>,
+    /// Values of 1..4096 characters.
+    pub custom_data: CustomData,
+}
+
 /// A good answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
@@ -325,7 +366,7 @@ pub enum Answer {
     HealthConfig(HealthConfig),
     /// To [`Call::PostHealth`]: what the backend now thinks of us (backend.md, trap 10: it may differ).
     HealthAccepted(Health),
-    /// To [`Call::Fubar`], [`Call::PostEvent`] and [`Call::Duty`].
+    /// To [`Call::Fubar`], [`Call::PostEvent`], [`Call::Audit`] and [`Call::Duty`].
     Accepted,
     /// To [`Call::Poll`].
     Page(Page),

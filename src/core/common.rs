@@ -10,11 +10,13 @@ use fastrand::Rng;
 use jiff::Timestamp;
 
 use super::action::{Action, Note};
+use super::api::{Api, Feature, Judgement, Kept};
 use super::auth::AuthView;
 use super::call::{Call, CallKind, Failure, FailureKind};
 use super::durable::{Durable, Record};
 use super::event::Verdict;
 use super::ids::{AllocationId, CallId, Counter, Generation, InstanceId, NotificationId, RequestId, SessionId, Ticket};
+use super::instance::Health;
 use super::params::Params;
 use super::phase::Phase;
 use super::process::Players;
@@ -45,6 +47,10 @@ pub(super) struct Common {
     pub(super) phase: Phase,
     pub(super) phase_since: Instant,
     pub(super) auth: Arc<AuthView>,
+    /// What the environment's API has.
+    pub(super) api: Api,
+    /// Our verdict on the game.
+    pub(super) verdict: Health,
     /// The newest token that the backend refused: nothing is sent with it any more.
     rejected: Option<Generation>,
     /// What is remembered: also the working state of inbox, outbox and cursor.
@@ -81,6 +87,8 @@ pub(super) struct Common {
 impl Common {
     pub(super) fn new(params: Params, durable: Durable, seed: u64, wall: Timestamp, now: Instant) -> Self {
         Self {
+            api: Api::new(params.api),
+            verdict: Health::Healthy,
             params,
             now,
             wall: (wall, now),
@@ -178,6 +186,51 @@ impl Common {
         }
     }
 
+    /// A call failed. Says whether what it needs is gone from the API, or may be: then the session is looked at.
+    pub(super) fn refused(&mut self, feature: Feature, failure: &Failure) -> Judgement {
+        let judgement = self.api.judge(feature, failure);
+        match judgement {
+            Judgement::Nothing => {}
+            Judgement::Suspected => {
+                self.counters.calls_failed += 1;
+                self.api.suspect(feature, self.now);
+                self.look = true;
+            }
+            Judgement::Gone => {
+                self.counters.calls_failed += 1;
+                self.lose(feature);
+            }
+        }
+        judgement
+    }
+
+    /// A part of the API is gone.
+    pub(super) fn lose(&mut self, feature: Feature) {
+        let (now, wall) = (self.now, self.wall());
+        let finding = self.api.lose(feature, now, wall, &mut self.rng);
+        let until = wall.checked_add(finding.until.saturating_duration_since(now)).unwrap_or(wall);
+        let kept = Kept { since: finding.since, until, times: finding.times };
+        self.remember(vec![Record::Gone { feature: feature.as_str().to_owned(), kept }]);
+        self.act(Action::Learnt { feature, finding });
+    }
+
+    /// A call succeeded: what it needs is there.
+    pub(super) fn works(&mut self, feature: Feature) {
+        if let Some(finding) = self.api.find(feature, self.now, self.wall()) {
+            self.remember(vec![Record::Back { feature: feature.as_str().to_owned() }]);
+            self.act(Action::Learnt { feature, finding });
+        }
+    }
+
+    /// What an earlier process has found out; the other instances are told.
+    pub(super) fn recall_api(&mut self) {
+        let (wall, now) = (self.wall(), self.now);
+        self.api.recall(&self.durable.gone, wall, now);
+        for (feature, finding) in self.api.findings().clone() {
+            self.act(Action::Learnt { feature, finding });
+        }
+    }
+
     /// Counts a failed call and tells the operator.
     pub(super) fn call_failed(&mut self, kind: CallKind, failure: &Failure, retry_in: Option<Duration>) {
         self.counters.calls_failed += 1;
@@ -222,7 +275,11 @@ impl Common {
         self.durable.apply(record);
         if matches!(
             record,
-            Record::Page { .. } | Record::Acked { .. } | Record::SetAside { .. } | Record::Identity { .. }
+            Record::Page { .. }
+                | Record::Noticed { .. }
+                | Record::Acked { .. }
+                | Record::SetAside { .. }
+                | Record::Identity { .. }
         ) {
             self.inbox_version += 1;
         }

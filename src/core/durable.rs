@@ -3,16 +3,17 @@
 //! The store writes records in order; [`Durable::apply`] is the one place that says what a record means, so that the
 //! running agent and a restarted one agree.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::api::Kept;
 use super::call::SessionEvent;
 use super::duty::{Duty, Listing};
-use super::ids::{AllocationId, InstanceId, NotificationId, ReportId, SessionId};
+use super::ids::{AllocationId, InstanceId, MatchId, NotificationId, ReportId, SessionId};
 use super::instance::{CustomData, Notification};
 use super::params::Target;
 use super::sdk::{SdkChange, SdkState};
@@ -104,6 +105,27 @@ pub enum Record {
         /// The row.
         failures: Option<Failures>,
     },
+    /// A change of the session was noticed without the backend's notifications; `notification` tells the game of it. Without
+    /// one: from here on changes are noticed.
+    Noticed {
+        /// Of the session as it is now ([`super::instance::Session::print`]).
+        print: u64,
+        /// For the game.
+        #[serde(default)]
+        notification: Option<Arc<Notification>>,
+    },
+    /// A part of the API is gone, for now ([`super::api`]).
+    Gone {
+        /// [`super::api::Feature::as_str`]
+        feature: String,
+        /// Since when and how long.
+        kept: Kept,
+    },
+    /// It is there again.
+    Back {
+        /// [`super::api::Feature::as_str`]
+        feature: String,
+    },
     /// We closed the instance: after a restart only the outbox is flushed.
     Closed,
     /// Somebody else holds it. Final.
@@ -125,6 +147,18 @@ pub struct SaidState {
     pub version: Option<String>,
     /// Its custom_data.
     pub custom_data: Option<CustomData>,
+    /// The match that is played.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub match_id: Option<MatchId>,
+}
+
+/// How far the session was followed without the backend's notifications.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noticed {
+    /// See [`Record::Noticed`].
+    pub print: u64,
+    /// How many changes were noticed.
+    pub count: u64,
 }
 
 /// Failures of the game in a row. Kept from life to life: a game that crashes is started again elsewhere.
@@ -255,6 +289,10 @@ pub struct Durable {
     pub dead: VecDeque<DeadReport>,
     /// Callers' keys, oldest first; at most [`KEY_LIMIT`].
     pub keys: VecDeque<Key>,
+    /// See [`Record::Noticed`].
+    pub noticed: Option<Noticed>,
+    /// See [`Record::Gone`]; by [`super::api::Feature::as_str`].
+    pub gone: BTreeMap<String, Kept>,
     /// See [`Record::Failures`].
     pub failures: Option<Failures>,
     /// What the public browser is to show of our session, by the last duty that was accepted; `None` if it is not listed.
@@ -303,6 +341,23 @@ impl Durable {
                     self.inbox.push_back(Arc::clone(notification));
                 }
                 trim(&mut self.seen, SEEN_LIMIT);
+            }
+            Record::Noticed { print, notification } => {
+                let count = self.noticed.map_or(0, |noticed| noticed.count) + u64::from(notification.is_some());
+                self.noticed = Some(Noticed { print: *print, count });
+                if let Some(notification) = notification
+                    && !self.seen.contains(&notification.notification_id)
+                {
+                    self.seen.push_back(notification.notification_id.clone());
+                    self.inbox.push_back(Arc::clone(notification));
+                    trim(&mut self.seen, SEEN_LIMIT);
+                }
+            }
+            Record::Gone { feature, kept } => {
+                self.gone.insert(feature.clone(), kept.clone());
+            }
+            Record::Back { feature } => {
+                self.gone.remove(feature);
             }
             Record::Acked { through } => {
                 if let Some(last) = self.inbox.iter().position(|n| n.notification_id == *through) {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::auth::AuthView;
 use super::call::{Answer, Failure};
 use super::duty::Duty;
-use super::ids::{CallId, NotificationId, ReportId, RequestId, Ticket};
+use super::ids::{CallId, MatchId, NotificationId, ReportId, RequestId, Ticket};
 use super::instance::{CustomData, Health};
 use super::process::{GameEvent, Untaken};
 
@@ -178,6 +178,8 @@ pub struct Said {
     pub version: Option<String>,
     /// Replaces what was said before.
     pub custom_data: Option<CustomData>,
+    /// The match that is played; the inner `None`: none any more. Shown where the environment knows it (2026-08).
+    pub match_id: Option<Option<MatchId>>,
 }
 
 /// The verdict on a [`Request`].
@@ -207,6 +209,9 @@ pub enum Denied {
         /// Why, and what to do.
         reason: String,
     },
+    /// The environment has no such call any more (410).
+    #[error("{0}")]
+    Gone(String),
     /// Not in this phase (409).
     #[error("{0}")]
     Phase(String),

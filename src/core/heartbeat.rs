@@ -10,6 +10,7 @@
 use std::time::{Duration, Instant};
 
 use super::action::Note;
+use super::api::Feature;
 use super::backoff::{Policy, Retry};
 use super::call::{Answer, Call, CallKind, Failure, FailureKind};
 use super::common::{CALL_LIMIT, Common, Region};
@@ -61,6 +62,8 @@ pub(super) struct Heartbeat {
     hold: Option<Instant>,
     /// The last word on a game that failed was said, or there was nobody to say it to.
     last_word: bool,
+    /// The post in flight says `refresh_ttl`.
+    spelled: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +93,7 @@ impl Heartbeat {
             refused: Retry::new(REFUSED),
             hold: None,
             last_word: false,
+            spelled: false,
         }
     }
 
@@ -126,7 +130,8 @@ impl Heartbeat {
         if let (Some(session), Some(instance), true) =
             (common.session_id().cloned(), common.instance_id().cloned(), common.may_send())
         {
-            let call = Call::PostHealth { session, instance, health: verdict };
+            let refresh_ttl = common.api.understands(Feature::RefreshTtl, common.now);
+            let call = Call::PostHealth { session, instance, health: verdict, refresh_ttl };
             let id = common.send(Region::Heartbeat, call, self.limit());
             self.in_flight = Some((id, verdict));
             self.last_sent = Some(common.now);
@@ -195,7 +200,9 @@ impl Heartbeat {
         self.retry = None;
         let left = self.slot.map_or(self.cadence, |slot| slot.saturating_duration_since(common.now));
         let limit = self.limit().min(left.max(CADENCE.0.mul_f64(RETRY_PART.0)));
-        let id = common.send(Region::Heartbeat, Call::PostHealth { session, instance, health: verdict }, limit);
+        self.spelled = common.api.understands(Feature::RefreshTtl, common.now);
+        let call = Call::PostHealth { session, instance, health: verdict, refresh_ttl: self.spelled };
+        let id = common.send(Region::Heartbeat, call, limit);
         self.in_flight = Some((id, verdict));
         self.last_sent = Some(common.now);
         self.last_said = Some(verdict);
@@ -255,6 +262,13 @@ impl Heartbeat {
         match failure.kind {
             FailureKind::Unauthorised | FailureKind::NoToken => {
                 // Not the beat's fault: it is owed as soon as there is another token, and the repetition is not charged.
+                self.retry = Some(common.now);
+                self.credit = self.credit.saturating_add(RETRY_COST);
+                return;
+            }
+            FailureKind::Rejected if self.spelled => {
+                // A word that it does not know, and nothing that may cost a beat: at once without it.
+                common.lose(Feature::RefreshTtl);
                 self.retry = Some(common.now);
                 self.credit = self.credit.saturating_add(RETRY_COST);
                 return;

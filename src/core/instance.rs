@@ -62,6 +62,8 @@ pub enum JoinStatus {
     Pending,
     /// Players may come.
     Joinable,
+    /// No more players, for now or because it drains (2026-08 contract).
+    Unjoinable,
     /// No more players; the instance is ending.
     Closed,
     /// A word of a newer backend.
@@ -76,6 +78,7 @@ impl JoinStatus {
             Self::Allocated => "allocated",
             Self::Pending => "pending",
             Self::Joinable => "joinable",
+            Self::Unjoinable => "unjoinable",
             Self::Closed => "closed",
             Self::Other(word) => word,
         }
@@ -88,6 +91,7 @@ impl JoinStatus {
             "allocated" => Self::Allocated,
             "pending" => Self::Pending,
             "joinable" => Self::Joinable,
+            "unjoinable" => Self::Unjoinable,
             "closed" => Self::Closed,
             other => Self::Other(other.to_owned()),
         }
@@ -151,6 +155,11 @@ pub struct Session {
     pub instance: Option<InstanceInfo>,
     /// The whole document as the backend sent it, for `GET /v1/session`: fields that we do not know stay in it.
     pub document: Arc<str>,
+    /// Of everything in the document but what a host writes itself: two documents of the same print differ in nothing that
+    /// would be news to the game.
+    pub print: u64,
+    /// Whether the document has fields that came with the newer generation of the API.
+    pub is_new: bool,
 }
 
 /// One notification, as the game gets it.

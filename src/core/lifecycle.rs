@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::api::Feature;
 use super::backoff::{Policy, Retry};
 use super::call::{Answer, Call, CallKind, Failure, FailureKind, InstanceUpdate, Registration};
 use super::common::{CALL_LIMIT, Common, Region};
@@ -167,6 +168,7 @@ impl Lifecycle {
                     join_params: None,
                     version: None,
                     custom_data: Game::custom_data(common),
+                    match_id: None,
                 });
                 self.registered(common, &info);
             }
@@ -385,15 +387,18 @@ impl Lifecycle {
 
     /// What the backend should show.
     pub(super) fn wish(&self, common: &Common) -> Option<InstanceUpdate> {
+        let unjoinable = common.api.understands(Feature::Unjoinable, common.now);
         let join_status = match common.phase {
             Phase::Registering if common.allocation_id().is_some() => JoinStatus::Pending,
             Phase::Loading if self.shown_joinable => return None,
             Phase::Loading => JoinStatus::Pending,
+            Phase::Serving if common.durable.said.joinable == Some(false) && unjoinable => JoinStatus::Unjoinable,
             Phase::Serving if common.durable.said.joinable == Some(false) => JoinStatus::Pending,
             Phase::Serving => JoinStatus::Joinable,
             Phase::Draining | Phase::Closing if self.closed.as_ref().is_some_and(|(_, until)| common.now < *until) => {
                 return None;
             }
+            Phase::Draining if self.attached && !self.take_down.is_gone() && unjoinable => JoinStatus::Unjoinable,
             Phase::Draining | Phase::Closing if self.attached && !self.take_down.is_gone() => JoinStatus::Closed,
             Phase::Resolving
             | Phase::Registering
@@ -409,6 +414,7 @@ impl Lifecycle {
             join_params: join_params.is_reachable().then_some(join_params),
             version: common.durable.said.version.clone().or_else(|| common.params.version.clone()),
             custom_data: Game::custom_data(common),
+            match_id: Game::match_id(common),
         })
     }
 

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::api::Feature;
+use super::call::CallKind;
 use super::common::Common;
 use super::duty::{Duty, Listing};
 use super::event::Denied;
@@ -73,6 +75,11 @@ fn shown(Players { count, capacity }: Players) -> String {
     if capacity == 0 { count.to_string() } else { format!("{count}/{capacity}") }
 }
 
+/// Why a duty of the match is not taken, or never delivered.
+pub(super) fn no_match() -> String {
+    "the environment has no call for a session's match any more (2026-08); name the match with match_id of PATCH /v1/instance".to_owned()
+}
+
 /// A duty as it is taken from a caller: a listing gets its players at once, and none is made once the instance is being taken
 /// down.
 pub(super) fn admit(common: &Common, duty: Duty) -> Result<Duty, Denied> {
@@ -82,6 +89,9 @@ pub(super) fn admit(common: &Common, duty: Duty) -> Result<Duty, Denied> {
             false
         }
     };
+    if duty.call_kind() == CallKind::Match && common.api.is_gone(Feature::Match, common.now) {
+        return Err(Denied::Gone(no_match()));
+    }
     match duty {
         Duty::ListBrowser(_) | Duty::UpdateBrowser(_) if ending => Err(Denied::Phase(format!(
             "the instance is {}: it is not to be found in the browser any more",

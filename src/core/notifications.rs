@@ -5,7 +5,8 @@
 //!      ▲  ▲                                        │
 //!      │  └── at once after a full page, ≥ 1 s after an empty one
 //!      ├── Waiting (back-off, 15..60 s with full jitter, the first retry too)
-//!      └── Paused (the inbox is full: wait for the game)
+//!      ├── Paused (the inbox is full: wait for the game)
+//!      └── Unsupported (the call is gone, see [`super::api`]: [`super::watch`] tells the game of changes meanwhile)
 //! ```
 //!
 //! The cursor and the page move in one record. The poll always asks for `earliest` (backend.md, trap 3) and drops what was
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::action::Note;
+use super::api::{Feature, Judgement};
 use super::backoff::{Policy, Retry};
 use super::call::{Answer, Call, CallKind, Failure, FailureKind, Page};
 use super::common::{Common, Region};
@@ -30,6 +32,8 @@ use super::snapshot::{HandOffView, NotificationsView, PollState};
 const FAILED: Policy = Policy::secs(15, 60);
 /// The backend said no and means it.
 const REFUSED: Policy = Policy::secs(300, 900);
+/// A bare 404 may be the end of the call: it is tried again after a look at the session, jittered.
+const SUSPECTED_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 /// Beyond the deadline that the backend was given.
 const GRACE: Duration = Duration::from_secs(10);
 /// After an early empty page: at least one second, jittered (backend.md, trap 4).
@@ -86,7 +90,7 @@ impl Notifications {
     }
 
     pub(super) fn reloaded(&mut self) {
-        if self.refused.failures() > 0 {
+        if self.refused.failures() > 0 || matches!(self.state, State::Unsupported { .. }) {
             self.refused.reset();
             // Only a wait is cut short: a poll in flight stays the only one, and a page on its way to the disk lands.
             if matches!(self.state, State::Waiting { .. } | State::Unsupported { .. }) {
@@ -117,6 +121,10 @@ impl Notifications {
             State::Polling { .. } | State::Committing { .. } => return,
             State::Waiting { until, .. } | State::Unsupported { until } if *until > common.now => return,
             State::Waiting { .. } | State::Unsupported { .. } | State::Idle => {}
+        }
+        if let Some(until) = common.api.until(Feature::Notifications, common.now) {
+            self.state = State::Unsupported { until };
+            return;
         }
         let room = Self::room(common);
         if room > 0 && common.may_send() {
@@ -161,6 +169,7 @@ impl Notifications {
     }
 
     fn took(&mut self, common: &mut Common, page: &Page, since: Instant, full_at: usize) {
+        common.works(Feature::Notifications);
         self.retry.succeeded();
         self.refused.reset();
         self.last_cut = None;
@@ -271,6 +280,16 @@ impl Notifications {
             self.state = State::Waiting { until: common.now + wait, failed: false };
             return;
         }
+        match common.refused(Feature::Notifications, failure) {
+            Judgement::Nothing => {}
+            Judgement::Suspected => {
+                let wait = SUSPECTED_WAIT.0 + (SUSPECTED_WAIT.1 - SUSPECTED_WAIT.0).mul_f64(common.rng.f64());
+                self.state = State::Waiting { until: common.now + wait, failed: true };
+                return;
+            }
+            // What is known of the API says until when.
+            Judgement::Gone => return,
+        }
         match failure.kind {
             FailureKind::Unauthorised | FailureKind::NoToken => {}
             FailureKind::Forbidden => {
@@ -349,7 +368,8 @@ impl Notifications {
 
     pub(super) fn view(&self, common: &Common, hand_off: HandOffView) -> NotificationsView {
         let state = match &self.state {
-            State::Unsupported { .. } => PollState::Unsupported,
+            State::Unsupported { .. } if Self::is_wanted(common) => PollState::Unsupported,
+            State::Unsupported { .. } => PollState::Off,
             State::Waiting { failed: true, .. } => PollState::BackingOff,
             State::Polling { .. } | State::Committing { .. } | State::Waiting { .. } => PollState::Polling,
             State::Idle if !Self::is_wanted(common) => PollState::Off,

@@ -12,26 +12,30 @@
 //! Fubar has no idempotency key in the backend: a copy is sent only where an outcome was ambiguous (backend.md, trap 12). A duty
 //! writes to the session, and no fence keeps it from somebody else's (trap 7): it goes out only once we have been the host, and
 //! after a look at most five seconds old that showed nobody else. What a refused duty comes to is [`super::duty::Duty::ruling`]'s to
-//! say; while one is refused for want of a permission, reports and events overtake it (other duties do not).
+//! say; while one is refused for want of a permission, reports and events overtake it (other duties do not). Which call a report
+//! goes out by where some of them are gone, is in `outbox/way.rs`.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::action::Note;
+use super::api::{Feature, Judgement};
 use super::backoff::{Policy, Retry};
-use super::call::{Answer, Call, CallKind, Failure, FailureKind, FubarReport};
+use super::call::{Answer, CallKind, Failure, FailureKind};
 use super::common::{CALL_LIMIT, Common, Region};
 use super::durable::{Content, Record, Report};
 use super::duty::Ruling;
 use super::event::{Denied, Granted, StoreFault};
 use super::ids::{CallId, ReportId, RequestId, Ticket};
+use super::listing;
 use super::phase::Phase;
 use super::publisher::SIGHTING_LIFETIME;
 use super::session::missing;
 use super::snapshot::OutboxView;
 
 mod dead;
+mod way;
 
 pub use dead::LISTED;
 use dead::{Listed, Mending};
@@ -41,12 +45,12 @@ pub const LIMIT: usize = 1000;
 const FAILED: Policy = Policy::secs(2, 60);
 /// The backend said no to the call itself: an operator may mend that, so the report is kept.
 const REFUSED: Policy = Policy::secs(60, 900);
+/// A bare 404 may be the end of a call: it is tried again after a look at the session, jittered.
+const SUSPECTED_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 /// How long a delivery waits for the record of the one before: a disk that hangs keeps no report back.
 const RECORD_PATIENCE: Duration = Duration::from_secs(1);
 /// While there is a backlog, one report a second at most (design.md section 8, "After an outage").
 const BACKLOG_GAP: Duration = Duration::from_secs(1);
-/// Stands for the region where neither the session nor the configuration names one; the contract wants 1..128 characters.
-const NO_REGION: &str = "unknown";
 
 #[derive(Debug, Clone)]
 struct Offered {
@@ -60,11 +64,13 @@ struct Offered {
 #[derive(Debug, Clone)]
 pub(super) struct Outbox {
     offered: Vec<Offered>,
-    in_flight: Option<(CallId, ReportId)>,
+    in_flight: Option<(CallId, ReportId, CallKind)>,
     retry: Retry,
     refused: Retry,
     /// The same for duties: the permissions are others.
     barred: Retry,
+    /// Until then a call that may be gone is left alone: the session is looked at meanwhile.
+    suspected: Option<Instant>,
     /// Something has failed, or was left from before, and the queue is not empty yet.
     backlog: bool,
     /// A try of this duty may have been carried out although we have no answer; after a restart the oldest is such a one.
@@ -85,6 +91,7 @@ impl Outbox {
             retry: Retry::new(FAILED),
             refused: Retry::new(REFUSED),
             barred: Retry::new(REFUSED),
+            suspected: None,
             backlog: !common.durable.outbox.is_empty(),
             doubtful: common.durable.outbox.front().filter(|oldest| is_duty(oldest)).map(|oldest| oldest.id.clone()),
             recording: None,
@@ -232,6 +239,7 @@ impl Outbox {
             && self.in_flight.is_none()
             && (common.durable.outbox.is_empty()
                 || common.session_id().is_none()
+                || (!is_duty_next(common) && common.durable.outbox.front().is_some_and(|next| is_lost(common, next)))
                 || match (self.is_barred(common), oldest_report(common)) {
                     (true, None) => true,
                     (true, Some(_)) => self.refused.failures() > 0,
@@ -266,9 +274,19 @@ impl Outbox {
         let gap = if self.backlog { self.last_sent.map(|last| last + BACKLOG_GAP) } else { None };
         let recorded = self.recording.as_ref().map(|(_, until)| *until);
         let ready = |refused: &Retry| {
-            [gap, recorded, self.retry.until(), refused.until()].into_iter().flatten().fold(common.now, Instant::max)
+            [gap, recorded, self.suspected, self.retry.until(), refused.until()]
+                .into_iter()
+                .flatten()
+                .fold(common.now, Instant::max)
         };
-        let report = || oldest_report(common).map(|report| (report, ready(&self.refused)));
+        let report = || {
+            let report = oldest_report(common)?;
+            Some((
+                report,
+                way::opens(common, &report.content)
+                    .map_or_else(|| ready(&self.refused), |at| at.max(ready(&self.refused))),
+            ))
+        };
         let oldest = common.durable.outbox.front()?;
         if !is_duty(oldest) {
             return report();
@@ -296,51 +314,57 @@ impl Outbox {
             return;
         };
         let Some(report) = self.next(common).map(|(next, _)| next.clone()) else { return };
-        let call = match report.content {
-            Content::Fubar { error, source_provider, matchmaking_profile_id, region } => {
-                let ours = if region.is_empty() { NO_REGION.to_owned() } else { region };
-                let theirs = common.session.as_ref().and_then(|view| view.session.region_id.clone());
-                let report = FubarReport {
-                    instance_id,
-                    error,
-                    region: theirs.filter(|region| !region.is_empty()).unwrap_or(ours),
-                    matchmaking_profile_id,
-                    source_provider,
-                };
-                Call::Fubar { session, report: Box::new(report) }
-            }
-            Content::Event(mut event) => {
-                // The report id lets a reader of the event log see that two copies are one.
-                event.custom_data.entry("report_id".to_owned()).or_insert_with(|| report.id.to_string());
-                Call::PostEvent { session, event: Box::new(event) }
-            }
-            Content::Duty(duty) => Call::Duty { session, duty: Box::new(duty) },
-        };
+        let call = way::call(common, session, instance_id, &report);
+        let kind = call.kind();
         let id = common.send(Region::Outbox, call, CALL_LIMIT);
         self.last_sent = Some(common.now);
-        self.in_flight = Some((id, report.id));
+        self.in_flight = Some((id, report.id, kind));
     }
 
     pub(super) fn handle_answer(&mut self, common: &mut Common, id: &CallId, result: Result<Answer, Failure>) {
-        let Some((_, report_id)) = self.in_flight.take_if(|(wanted, _)| wanted == id) else { return };
+        let Some((_, report_id, kind)) = self.in_flight.take_if(|(wanted, ..)| wanted == id) else { return };
         let Some(report) = common.durable.outbox.iter().find(|report| report.id == report_id).cloned() else { return };
         let (what, label) = (report.content.what(), report.content.label().to_owned());
-        let Err(failure) = result else { return self.delivered(common, &report, what, label) };
+        let Err(failure) = result else {
+            if let Some(feature) = Feature::of(kind) {
+                common.works(feature);
+            }
+            return self.delivered(common, &report, what, label);
+        };
         if matches!(failure.kind, FailureKind::Unauthorised | FailureKind::NoToken) {
             return;
         }
         let doubtful = self.doubtful.as_ref() == Some(&report_id);
-        let (kind, ruling) = match &report.content {
-            Content::Fubar { .. } => (CallKind::Fubar, Ruling::of(&failure)),
-            Content::Event(_) => (CallKind::PostEvent, Ruling::of(&failure)),
-            Content::Duty(duty) => (duty.call_kind(), duty.ruling(&failure, doubtful)),
+        let ruling = match &report.content {
+            Content::Fubar { .. } | Content::Event(_) => Ruling::of(&failure),
+            Content::Duty(duty) => duty.ruling(&failure, doubtful),
         };
+        if let Some(feature) = Feature::of(kind).filter(|_| ruling != Ruling::Done) {
+            match common.refused(feature, &failure) {
+                Judgement::Nothing => {}
+                Judgement::Suspected => {
+                    let wait = SUSPECTED_WAIT.0 + (SUSPECTED_WAIT.1 - SUSPECTED_WAIT.0).mul_f64(common.rng.f64());
+                    self.suspected = Some(common.now + wait.max(failure.retry_after.unwrap_or_default()));
+                    self.last_failure = Some(failure.to_string());
+                    return;
+                }
+                Judgement::Gone if is_duty(&report) => {
+                    return self.set_aside(common, report_id, what, label, listing::no_match());
+                }
+                // Another way is taken at once, if there is one.
+                Judgement::Gone => {
+                    self.suspected = None;
+                    self.last_failure = Some(failure.to_string());
+                    return;
+                }
+            }
+        }
         if failure.is_ambiguous() && is_duty(&report) {
             self.doubtful = Some(report_id.clone());
         }
         match ruling {
             Ruling::Done => return self.delivered(common, &report, what, label),
-            Ruling::Dead => return self.set_aside(common, report_id, what, label, &failure),
+            Ruling::Dead => return self.set_aside(common, report_id, what, label, failure.to_string()),
             Ruling::Slow => {
                 let refused = if is_duty(&report) { &mut self.barred } else { &mut self.refused };
                 let wait = refused.failed(common.now, &mut common.rng, failure.retry_after).max(REFUSED.base / 4);
@@ -377,15 +401,7 @@ impl Outbox {
         common.note(Note::ReportSent { what, label });
     }
 
-    fn set_aside(
-        &mut self,
-        common: &mut Common,
-        report: ReportId,
-        what: &'static str,
-        label: String,
-        failure: &Failure,
-    ) {
-        let reason = failure.to_string();
+    fn set_aside(&mut self, common: &mut Common, report: ReportId, what: &'static str, label: String, reason: String) {
         if is_duty_next(common) {
             // The next one is another matter.
             self.barred.reset();
@@ -424,6 +440,11 @@ fn is_duty_next(common: &Common) -> bool {
 /// The oldest that is no duty.
 fn oldest_report(common: &Common) -> Option<&Report> {
     common.durable.outbox.iter().find(|report| !is_duty(report))
+}
+
+/// Whether the environment has no way for it now.
+fn is_lost(common: &Common, report: &Report) -> bool {
+    way::opens(common, &report.content).is_some_and(|opens| opens > common.now)
 }
 
 fn is_browser(report: &Report) -> bool {

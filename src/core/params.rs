@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::api::Choice;
 use super::ids::{AllocationId, InstanceId, InstanceName, SessionId};
 use super::instance::{CustomData, Health, JoinParams, StartupParams};
 
@@ -88,11 +89,13 @@ pub enum Deliver {
 pub struct Params {
     /// Its name in the configuration; "default" where there is only one.
     pub name: InstanceName,
+    /// environment.api
+    pub api: Choice,
     /// instance.session_id, instance.allocation_id
     pub target: Target,
     /// instance.instance_id; where it is absent one is made and kept in the store.
     pub instance_id: Option<InstanceId>,
-    /// instance.host_type
+    /// instance.host_type: dedicated, standalone or preallocated
     pub host_type: String,
     /// instance.region; "" if not set.
     pub region: String,
@@ -140,6 +143,8 @@ pub struct Params {
     pub page_size: u8,
     /// notifications.deadline, whole seconds
     pub poll_deadline: Duration,
+    /// notifications.session_interval: how often the session is read where its notifications are gone.
+    pub session_interval: Duration,
     /// notifications.inbox_limit
     pub inbox_limit: usize,
     /// fubar.automatic

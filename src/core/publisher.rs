@@ -6,11 +6,12 @@
 use std::time::{Duration, Instant};
 
 use super::action::Note;
+use super::api::Feature;
 use super::backoff::{Policy, Retry};
 use super::call::{Answer, Call, CallKind, Failure, FailureKind, InstanceUpdate};
 use super::common::{CALL_LIMIT, Common, Region};
 use super::ids::CallId;
-use super::instance::InstanceInfo;
+use super::instance::{InstanceInfo, JoinStatus};
 use super::phase::Phase;
 use super::session::missing;
 use super::timers::earliest;
@@ -138,6 +139,14 @@ impl Publisher {
                 | Answer::Accepted
                 | Answer::Page(_),
             ) => self.fail(common, &Failure::local(FailureKind::Malformed, "the answer of another call")),
+            Err(failure) if failure.kind == FailureKind::Rejected && newer_word(&sent).is_some() => {
+                // It may be only a word that this environment does not know: without it, at once. Each is learnt once.
+                if let Some(word) = newer_word(&sent) {
+                    common.lose(word);
+                    common.call_failed(CallKind::Update, &failure, None);
+                }
+                None
+            }
             Err(failure) => self.fail(common, &failure),
         }
     }
@@ -190,4 +199,12 @@ impl Publisher {
         let waits = [self.retry.until(), self.refused.until()];
         earliest([waits.into_iter().flatten().max().or(Some(common.now))])
     }
+}
+
+/// What only the newer generation knows in an update.
+fn newer_word(update: &InstanceUpdate) -> Option<Feature> {
+    if update.join_status == JoinStatus::Unjoinable {
+        return Some(Feature::Unjoinable);
+    }
+    update.match_id.is_some().then_some(Feature::MatchId)
 }

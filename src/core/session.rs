@@ -1,12 +1,14 @@
 //! Reading the session: first to find it, then to see whether it is still ours.
 //!
 //! Every 60 s with If-None-Match, which also keeps the session alive (backend.md, trap 6), and at once when a
-//! notification or a strange answer says that something changed.
+//! notification or a strange answer says that something changed. Where the notifications of an instance are gone, every
+//! `notifications.session_interval` (5 s), up to a tenth more or less: then [`super::watch`] tells the game of what changed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::action::Note;
+use super::api::Feature;
 use super::backoff::{Policy, Retry};
 use super::call::{Answer, Call, CallKind, Failure, FailureKind};
 use super::common::{CALL_LIMIT, Common, Region};
@@ -127,6 +129,9 @@ impl SessionReader {
                 self.due = earlier(self.due, Some(soonest));
             }
         }
+        if let Some(soonest) = self.quicker(common) {
+            self.due = earlier(self.due, Some(soonest));
+        }
         if self.in_flight.is_none() && self.due.is_some_and(|due| due <= common.now) && common.may_send() {
             let call = match (common.session_id(), &common.params.target) {
                 (Some(session), _) => Call::ReadSession { session: session.clone(), etag: self.current_etag(common) },
@@ -142,6 +147,20 @@ impl SessionReader {
             self.again = false;
             self.in_flight = Some(common.send(Region::Session, call, CALL_LIMIT));
         }
+    }
+
+    /// Whether the reads stand for the notifications.
+    fn is_watching(common: &Common) -> bool {
+        common.params.notifications
+            && common.phase.is_attached()
+            && common.api.is_gone(Feature::Notifications, common.now)
+    }
+
+    /// When the next look is due at the latest, if the notifications are gone and the slow rhythm was chosen before that was known.
+    fn quicker(&self, common: &Common) -> Option<Instant> {
+        let calm = self.retry.failures() == 0 && self.forbidden.failures() == 0;
+        let latest = self.last? + common.params.session_interval.mul_f64(1.1);
+        (Self::is_watching(common) && calm && self.due.is_some_and(|due| due > latest)).then_some(latest)
     }
 
     /// The version that we have, unless we have written since: then the document is to come whole, whatever its version.
@@ -167,6 +186,7 @@ impl SessionReader {
             };
         let sighting = match result {
             Ok(Answer::Session { session, etag }) => {
+                common.api.session_seen(session.is_new);
                 common.session = Some(SessionView { session: Arc::from(session), etag, seen: common.now });
                 self.document = self.last;
                 self.succeeded(common);
@@ -202,7 +222,16 @@ impl SessionReader {
         self.misses = 0;
         self.retry.succeeded();
         self.forbidden.reset();
-        let period = if common.phase == Phase::Resolving { NOT_BOUND } else { PERIOD };
+        if let Some(begun) = self.last {
+            common.api.session_read(begun);
+        }
+        let period = if common.phase == Phase::Resolving {
+            NOT_BOUND
+        } else if Self::is_watching(common) {
+            common.params.session_interval
+        } else {
+            PERIOD
+        };
         self.due = Some(common.about(period));
     }
 
@@ -268,7 +297,7 @@ impl SessionReader {
             return None;
         }
         let hint = common.look.then(|| self.last.map_or(common.now, |last| last + HINT_GAP));
-        earliest([self.due, hint])
+        earliest([self.due, hint, self.quicker(common)])
     }
 }
 

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::action::Outcome;
+use super::api::ApiView;
 use super::auth::AuthView;
 use super::call::CallKind;
 use super::durable::SetAside;
 use super::event::StoreFault;
-use super::ids::{AllocationId, Etag, InstanceId, InstanceName, NotificationId, ReportId, SessionId};
+use super::ids::{AllocationId, Etag, InstanceId, InstanceName, MatchId, NotificationId, ReportId, SessionId};
 use super::instance::{Health, JoinParams, JoinStatus, Notification, Session};
 use super::phase::Phase;
 use super::process::{Figures, Players};
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub auth: Arc<AuthView>,
     /// Calls that the backend does not let this client make (a permission is missing), and its error code.
     pub forbidden: BTreeMap<CallKind, Option<Box<str>>>,
+    /// What the environment's API has.
+    pub api: ApiView,
     /// Health.
     pub health: HealthView,
     /// The game's process and probes.
@@ -259,6 +262,8 @@ pub struct InstanceView {
     pub join_params: JoinParams,
     /// semver of the game build.
     pub version: Option<String>,
+    /// The match that the game says it plays.
+    pub match_id: Option<MatchId>,
 }
 
 /// A drain that is on.

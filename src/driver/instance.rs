@@ -12,6 +12,7 @@ use super::{Tasks, World};
 use crate::clock;
 use crate::core::action::{Action, Outcome};
 use crate::core::agent::Agent;
+use crate::core::api::Findings;
 use crate::core::auth::{AuthEvent, AuthView};
 use crate::core::call::{Failure, FailureKind};
 use crate::core::event::{Event, StoreFault, Verdict};
@@ -30,6 +31,8 @@ pub struct InstanceWorld<B, S, G> {
     login: mpsc::Sender<AuthEvent>,
     /// A refused token of which the login has not been told. The newest counts: it is the one in use.
     refused: Option<Generation>,
+    /// What was found out about the API, of which the login has not been told either.
+    learnt: Findings,
     snapshots: watch::Sender<Arc<Snapshot>>,
     calls: HashMap<CallId, AbortHandle>,
     waiting: HashMap<RequestId, oneshot::Sender<Verdict>>,
@@ -56,6 +59,7 @@ impl<B: Backend, S: Store, G: Side> InstanceWorld<B, S, G> {
             side,
             login,
             refused: None,
+            learnt: Findings::new(),
             snapshots,
             calls: HashMap::new(),
             waiting: HashMap::new(),
@@ -75,6 +79,12 @@ impl<B: Backend, S: Store, G: Side> InstanceWorld<B, S, G> {
                 // Closed: the process ends.
                 Ok(()) | Err(TrySendError::Closed(_)) => self.refused = None,
             }
+        }
+        while self.login.capacity() > 1
+            && let Some((feature, finding)) = self.learnt.pop_first()
+        {
+            // There is room; closed: the process ends.
+            let _ended = self.login.try_send(AuthEvent::Learnt { feature, finding });
         }
     }
 
@@ -122,6 +132,9 @@ impl<B: Backend, S: Store, G: Side> World<Agent> for InstanceWorld<B, S, G> {
                 }
             }
             Action::TokenRejected(generation) => self.refused = self.refused.max(Some(generation)),
+            Action::Learnt { feature, finding } => {
+                self.learnt.insert(feature, finding);
+            }
             Action::Game(order) => self.side.order(order),
             Action::HandOver(what) => {
                 let id = what.notification.notification_id.clone();

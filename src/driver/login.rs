@@ -61,6 +61,14 @@ impl<A: Authenticator> World<Auth> for LoginWorld<A> {
             AuthAction::Succeeded { lifetime } => {
                 tracing::info!(lifetime = lifetime.map(|l| l.as_secs()), "logged in");
             }
+            AuthAction::Learnt { feature, gone: true } => tracing::info!(
+                call = feature.as_str(),
+                "the environment's API does not have it (any more): {}; looked at again later",
+                feature.instead()
+            ),
+            AuthAction::Learnt { feature, gone: false } => {
+                tracing::info!(call = feature.as_str(), "the environment's API has it again");
+            }
             AuthAction::Failed { failure, denied, retry_in } => self.failed(&failure, denied, retry_in),
         }
     }

@@ -1,8 +1,12 @@
-//! The calls of the 2023-11 contract: where each lives, who may make it, and what it takes. One table.
+//! The calls of the 2023-11 contract: where each lives, who may make it, and what it takes. One table; beside it (`newer`) what the
+//! 2026-08 contract has otherwise. The generation between them is the older one without fubar, as the service was from March to
+//! August 2024.
 
+use super::options::Generation;
 use super::rules::{Field, Rule, optional, required};
 
 mod bodies;
+mod newer;
 
 /// Which call it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +43,8 @@ pub(super) enum Kind {
     CreateNotifications,
     GetNotification,
     Poll,
+    ListAudit,
+    Audit,
 }
 
 /// One call of the contract.
@@ -56,6 +62,18 @@ pub(super) struct Operation {
     pub(super) path_fields: &'static [Field],
     pub(super) query_fields: &'static [Field],
     pub(super) body: Option<&'static [Field]>,
+    until: Until,
+}
+
+/// How long a call of the older contract was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// It still is.
+    Today,
+    /// Not in 2026-08.
+    Newer,
+    /// Not even in the generation between.
+    Between,
 }
 
 impl Operation {
@@ -74,20 +92,59 @@ pub(super) enum Route {
     WrongMethod(Vec<&'static str>),
     /// Nothing is there.
     Unknown,
+    /// The contract has it, and it is not simulated.
+    NotPlayed,
+}
+
+/// The calls of a generation; of two that are alike, the first stands.
+fn operations(generation: Generation) -> impl Iterator<Item = &'static Operation> {
+    let (newer, older): (&[Operation], _) = match generation {
+        Generation::V2023_11 => (&[], [Until::Today, Until::Newer, Until::Between].as_slice()),
+        Generation::Between => (&[], [Until::Today, Until::Newer].as_slice()),
+        Generation::V2026_08 => (newer::OPERATIONS, [Until::Today].as_slice()),
+    };
+    newer.iter().chain(OPERATIONS.iter().filter(|operation| older.contains(&operation.until)))
 }
 
 /// Finds the call.
-pub(super) fn route(method: &str, path: &str) -> Route {
+pub(super) fn route(generation: Generation, method: &str, path: &str) -> Route {
     let mut allowed = Vec::new();
-    for operation in OPERATIONS {
+    let is_new = generation == Generation::V2026_08;
+    let not_played = |(is, at): &&(&str, &str)| *is == method && fits(at, path);
+    if is_new && newer::NOT_PLAYED.iter().any(|call| not_played(&call)) {
+        return Route::NotPlayed;
+    }
+    for operation in operations(generation) {
         if let Some(parts) = fit(operation, path) {
             if operation.method == method {
                 return Route::Call(operation, parts);
             }
-            allowed.push(operation.method);
+            if !allowed.contains(&operation.method) {
+                allowed.push(operation.method);
+            }
         }
     }
     if allowed.is_empty() { Route::Unknown } else { Route::WrongMethod(allowed) }
+}
+
+/// The word of a call, also of one that this generation has not (any more).
+pub(super) fn name(generation: Generation, method: &str, path: &str) -> Option<&'static str> {
+    if let Route::Call(operation, _) = route(generation, method, path) {
+        return Some(operation.name);
+    }
+    let mut all = OPERATIONS.iter().chain(newer::OPERATIONS);
+    all.find(|operation| operation.method == method && fits(operation.path, path)).map(|operation| operation.name)
+}
+
+/// Whether a path is one of a template.
+fn fits(template: &str, path: &str) -> bool {
+    let (template, path): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
+    template.len() == path.len()
+        && template.iter().zip(&path).all(
+            |(part, segment)| {
+                if part.starts_with('{') { !segment.is_empty() } else { part == segment }
+            },
+        )
 }
 
 fn fit(operation: &'static Operation, path: &str) -> Option<Vec<(&'static Field, String)>> {
@@ -125,13 +182,42 @@ const READ: &[&str] = &["session:read:any", "session:read:self", "session:*"];
 const CONFIG: &[&str] = &["session:read:config", "session:*"];
 const UPDATE: &[&str] = &["session:update:any", "session:update:self", "session:*"];
 const BROWSER: &[&str] = &["session:update:browser", "session:*"];
+const READ_AUDIT: &[&str] = &[
+    "session-audit:read:all",
+    "session-audit:read:self",
+    "session-player-audit:read:all",
+    "session-player-audit:read:self",
+    "session:*",
+];
+const WRITE_AUDIT: &[&str] = &[
+    "session-audit:update:all",
+    "session-audit:update:self",
+    "session-player-audit:update:all",
+    "session-player-audit:update:self",
+    "session:*",
+];
 const NOTIFY_READ: &[&str] = &["notification:instance:*", "notification:instance:read"];
 
 const fn call(kind: Kind, method: &'static str, path: &'static str, name: &'static str) -> Operation {
-    Operation { kind, method, path, name, permissions: &[], path_fields: &[], query_fields: &[], body: None }
+    Operation {
+        kind,
+        method,
+        path,
+        name,
+        permissions: &[],
+        path_fields: &[],
+        query_fields: &[],
+        body: None,
+        until: Until::Today,
+    }
 }
 
 impl Operation {
+    const fn gone(mut self, until: Until) -> Self {
+        self.until = until;
+        self
+    }
+
     const fn wants(mut self, permissions: &'static [&'static str]) -> Self {
         self.permissions = permissions;
         self
@@ -185,25 +271,33 @@ const OPERATIONS: &[Operation] = &[
     call(Kind::Fubar, "POST", "/session/v1/session/{session_id}/instance/fubar", "fubar")
         .wants(&["session:update:fubar", "session:*"])
         .at(SESSION)
-        .takes(bodies::FUBAR),
+        .takes(bodies::FUBAR)
+        .gone(Until::Between),
     call(Kind::HealthConfig, "GET", "/session/v1/instance/health/config", "health_config").wants(CONFIG),
     call(Kind::ListEvents, "GET", "/session/v1/session/{session_id}/event", "list_events")
         .wants(&["session:read:event", "session:read-player:any", "session:*"])
         .at(SESSION)
-        .asks(&[optional("page_num", up_to(0, i64::MAX)), optional("page_size", up_to(1, 50))]),
+        .asks(&[optional("page_num", up_to(0, i64::MAX)), optional("page_size", up_to(1, 50))])
+        .gone(Until::Newer),
     call(Kind::PostEvent, "POST", "/session/v1/session/{session_id}/event", "event")
         .wants(&["session:update:event", "session:update:any", "session:*"])
         .at(SESSION)
-        .takes(bodies::EVENT),
+        .takes(bodies::EVENT)
+        .gone(Until::Newer),
     call(Kind::StartMatch, "POST", "/session/v1/session/{session_id}/match", "start_match")
         .wants(UPDATE)
         .at(SESSION)
-        .takes(bodies::MATCH),
-    call(Kind::EndMatch, "DELETE", "/session/v1/session/{session_id}/match", "end_match").wants(UPDATE).at(SESSION),
+        .takes(bodies::MATCH)
+        .gone(Until::Newer),
+    call(Kind::EndMatch, "DELETE", "/session/v1/session/{session_id}/match", "end_match")
+        .wants(UPDATE)
+        .at(SESSION)
+        .gone(Until::Newer),
     call(Kind::UpdateMatch, "PATCH", "/session/v1/session/{session_id}/match", "update_match")
         .wants(UPDATE)
         .at(SESSION)
-        .takes(bodies::MATCH),
+        .takes(bodies::MATCH)
+        .gone(Until::Newer),
     call(Kind::AddBrowser, "POST", "/session/v1/session/{session_id}/browser", "add_browser")
         .wants(BROWSER)
         .at(SESSION)
@@ -253,15 +347,18 @@ const OPERATIONS: &[Operation] = &[
     call(Kind::Backfill, "POST", "/session/v1/backfill/session/{session_id}/", "backfill")
         .at(SESSION)
         .asks(REFRESH)
-        .takes(bodies::BACKFILL),
+        .takes(bodies::BACKFILL)
+        .gone(Until::Newer),
     call(Kind::ListNotifications, "GET", "/notification/v1/instance/{instance_id}/notification", "list_notifications")
         .wants(NOTIFY_READ)
         .at(INSTANCE)
-        .asks(&[optional("page_size", up_to(1, 100)), optional("start_at", ANY), optional("exclude_before", ANY)]),
+        .asks(&[optional("page_size", up_to(1, 100)), optional("start_at", ANY), optional("exclude_before", ANY)])
+        .gone(Until::Newer),
     call(Kind::CreateNotifications, "POST", "/notification/v1/instance/{instance_id}/notification", "notify")
         .wants(&["notification:instance:*", "notification:instance:write"])
         .at(INSTANCE)
-        .takes(NOTIFICATIONS),
+        .takes(NOTIFICATIONS)
+        .gone(Until::Newer),
     call(
         Kind::GetNotification,
         "GET",
@@ -269,7 +366,8 @@ const OPERATIONS: &[Operation] = &[
         "get_notification",
     )
     .wants(NOTIFY_READ)
-    .at(&[required("instance_id", ANY), required("notification_id", ANY)]),
+    .at(&[required("instance_id", ANY), required("notification_id", ANY)])
+    .gone(Until::Newer),
     call(Kind::Poll, "GET", "/notification/v1/instance/{instance_id}/stream/notification/lp", "poll")
         .wants(NOTIFY_READ)
         .at(INSTANCE)
@@ -278,19 +376,24 @@ const OPERATIONS: &[Operation] = &[
             optional("exclude_before", ANY),
             optional("offset_reset_strategy", Rule::OneOf(&["latest", "earliest"])),
             optional("deadline", up_to(0, 900)),
-        ]),
+        ])
+        .gone(Until::Newer),
 ];
 
 pub(super) use bodies::{NOTIFICATIONS, UNDOCUMENTED_LOGIN};
 
 /// The word of a call.
 pub(super) fn name_of(kind: Kind) -> &'static str {
-    OPERATIONS.iter().find(|operation| operation.kind == kind).map_or("", |operation| operation.name)
+    OPERATIONS
+        .iter()
+        .chain(newer::OPERATIONS)
+        .find(|operation| operation.kind == kind)
+        .map_or("", |operation| operation.name)
 }
 
 /// Every word that a fault rule may name.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    OPERATIONS.iter().map(|operation| operation.name)
+    OPERATIONS.iter().chain(newer::OPERATIONS).map(|operation| operation.name)
 }
 
 #[cfg(test)]

@@ -28,6 +28,14 @@ impl Simulator {
         self.world().delete_session(session_id)
     }
 
+    /// Somebody changes the session's custom_data: what is given replaces what was there.
+    ///
+    /// # Errors
+    /// If the session is not there, or the contract does not take the data.
+    pub fn change_session(&self, session_id: &str, custom_data: &Value) -> Result<(), ControlError> {
+        self.world().change_session(session_id, custom_data, Moment::read())
+    }
+
     /// The session's whole document, as the contract writes it.
     pub fn session(&self, session_id: &str) -> Option<Value> {
         self.world().session(session_id, Moment::read())

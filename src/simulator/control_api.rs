@@ -60,6 +60,12 @@ struct PublishBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct ChangeBody {
+    custom_data: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct TrimBody {
     #[serde(default)]
     instance_id: Option<String>,
@@ -118,6 +124,9 @@ fn dispatch(simulator: &Simulator, arrived: &Arrived, parts: &[&str]) -> Result<
         ("GET", ["sessions", id]) => {
             let session = simulator.session(id).ok_or_else(|| refuse(&ControlError::NoSession((*id).to_owned())))?;
             Ok(Reply::ok(&session))
+        }
+        ("PATCH", ["sessions", id]) => {
+            done(simulator.change_session(id, &parse::<ChangeBody>(body)?.custom_data), StatusCode::NO_CONTENT)
         }
         ("DELETE", ["sessions", id]) => done(simulator.delete_session(id), StatusCode::NO_CONTENT),
         ("PUT", ["sessions", id, "instance"]) => {
@@ -211,7 +220,8 @@ fn refuse(failure: &ControlError) -> Reply {
         ControlError::NoInstance(_) => (StatusCode::CONFLICT, "no_instance"),
         ControlError::NoAllocation(_) => (StatusCode::NOT_FOUND, "no_allocation"),
         ControlError::Exists(_) => (StatusCode::CONFLICT, "exists"),
-        ControlError::Id(_) | ControlError::Notifications(_) | ControlError::Fault(_) => {
+        ControlError::NoNotifications => (StatusCode::CONFLICT, "no_notifications"),
+        ControlError::Id(_) | ControlError::Notifications(_) | ControlError::Data(_) | ControlError::Fault(_) => {
             (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
         }
     };

@@ -109,8 +109,10 @@ pub(super) async fn answer(
         };
         return Ok(whole(reply));
     }
-    let route = contract::route(&arrived.method, &arrived.path);
-    let entry = Entry::open(&simulator, &arrived, name(&route));
+    let generation = simulator.generation();
+    let route = contract::route(generation, &arrived.method, &arrived.path);
+    let name = contract::name(generation, &arrived.method, &arrived.path);
+    let entry = Entry::open(&simulator, &arrived, name);
     let outage = simulator.outage();
     if outage == Outage::Refuse {
         entry.close(Outcome::Refused, None);
@@ -126,16 +128,9 @@ pub(super) async fn answer(
     let injection = if outage == Outage::Unavailable {
         Some(Injection { fault: Fault::status(503), processed: false })
     } else {
-        simulator.world().faults.strike(&arrived.method, &arrived.path, name(&route))
+        simulator.world().faults.strike(&arrived.method, &arrived.path, name)
     };
-    respond(&simulator, entry, &route, &arrived, injection).await
-}
-
-fn name(route: &Route) -> Option<&'static str> {
-    match route {
-        Route::Call(operation, _) => Some(operation.name),
-        Route::WrongMethod(_) | Route::Unknown => None,
-    }
+    respond(&simulator, entry, &route, name, &arrived, injection).await
 }
 
 /// The gate and the call, as far as the fault lets them, and then the fault.
@@ -143,13 +138,14 @@ async fn respond(
     simulator: &Simulator,
     entry: Entry,
     route: &Route,
+    name: Option<&'static str>,
     arrived: &Arrived,
     injection: Option<Injection>,
 ) -> Result<Response<AnswerBody>, Cut> {
     if let Some(injection) = &injection {
         let fault = injection.fault.name();
         entry.change(|record| record.fault = Some(fault));
-        let call = name(route).unwrap_or_default().to_owned();
+        let call = name.unwrap_or_default().to_owned();
         simulator.world().tell(What::Fault { call, fault: fault.to_owned() }, clock::now());
         if let Fault::Delay { ms } = injection.fault {
             clock::sleep(Duration::from_millis(ms)).await;
@@ -162,6 +158,7 @@ async fn respond(
         }
         Route::WrongMethod(allowed) => Err(Reply::wrong_method(allowed)),
         Route::Unknown => Err(Reply::bare(StatusCode::NOT_FOUND)),
+        Route::NotPlayed => Err(Reply::bare(StatusCode::NOT_IMPLEMENTED)),
     };
     let reply = match examined {
         Ok(checked) if processed => {

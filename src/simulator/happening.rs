@@ -64,6 +64,11 @@ pub enum What {
         /// The instance that it has now.
         instance_id: Option<String>,
     },
+    /// The control changed a session.
+    Changed {
+        /// The session.
+        session_id: String,
+    },
     /// A health post.
     Health {
         /// The session.
@@ -90,6 +95,13 @@ pub enum What {
         session_id: String,
         /// Its code.
         event_code: String,
+    },
+    /// An audit event.
+    Audit {
+        /// The session.
+        session_id: String,
+        /// Its name, as it was given.
+        event_name: String,
     },
     /// A notification was written to an instance's stream.
     Published {

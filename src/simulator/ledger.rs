@@ -197,6 +197,8 @@ pub struct Ledger {
     pub fubars: VecDeque<ReportRecord>,
     /// The session events.
     pub events: VecDeque<ReportRecord>,
+    /// The audit events (2026-08).
+    pub audits: VecDeque<ReportRecord>,
     /// The other duties of hosts, in the order in which they were carried out.
     pub duties: VecDeque<DutyRecord>,
     /// Every 422.

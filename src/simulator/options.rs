@@ -16,9 +16,51 @@ pub const DEMO_SESSION: &str = "demo";
 /// The most characters of an id (2023-11 contract).
 const ID_LIMIT: usize = 128;
 
+/// Which generation of the API an environment has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Generation {
+    /// All of the 2023-11 contract.
+    #[default]
+    V2023_11,
+    /// Without fubar, as the service was from March to August 2024; else as before.
+    Between,
+    /// Today's: no notifications, fubar, events and match of an instance; audit events, `unjoinable`, `match_id`.
+    V2026_08,
+}
+
+impl Generation {
+    /// Every one, the oldest first.
+    pub const ALL: [Self; 3] = [Self::V2023_11, Self::Between, Self::V2026_08];
+
+    /// The word of the flag.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2023_11 => "2023-11",
+            Self::Between => "between",
+            Self::V2026_08 => "2026-08",
+        }
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Generation {
+    type Err = FlagError;
+    fn from_str(text: &str) -> Result<Self, FlagError> {
+        let found = Self::ALL.into_iter().find(|generation| generation.as_str() == text);
+        found.ok_or_else(|| FlagError::Generation(text.to_owned()))
+    }
+}
+
 /// What the simulated environment is made of.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Which generation of the API it has.
+    pub api: Generation,
     /// Who may log in. Empty: any credentials are good, with [`ALL_PERMISSIONS`].
     pub clients: Vec<ClientSpec>,
     /// Who may log in with the grant `basic`. Empty: any user and password are good.
@@ -47,6 +89,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            api: Generation::default(),
             clients: Vec::new(),
             users: Vec::new(),
             sessions: Vec::new(),
@@ -189,6 +232,9 @@ pub enum FlagError {
     /// `--allocation` without an equals sign.
     #[error("an allocation is written ALLOCATION=SESSION, for example alloc-1=demo; got `{0}`")]
     Allocation(String),
+    /// `--api` with another word.
+    #[error("the generation is 2023-11, between or 2026-08; got `{0}`")]
+    Generation(String),
     /// An id that no contract takes.
     #[error("{what} has {length} characters; it needs 1 to {ID_LIMIT}, none of them a control character")]
     Id {

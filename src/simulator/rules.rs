@@ -25,6 +25,10 @@ pub(super) enum Rule {
     Semver,
     /// A string that is an RFC 3339 time with a zone.
     DateTime,
+    /// One of these numbers.
+    Codes(&'static [i64]),
+    /// Names of the caller's own, each with a number.
+    Numbers,
     /// custom_data: string to string, values of 1..4096 characters.
     Data,
     /// A list of so many items.
@@ -113,6 +117,8 @@ impl Checker {
             | Rule::Uuid
             | Rule::Semver
             | Rule::DateTime
+            | Rule::Codes(_)
+            | Rule::Numbers
             | Rule::Data
             | Rule::List { .. }
             | Rule::Object(_) => json!(text),
@@ -156,6 +162,8 @@ impl Checker {
                 "value_error.datetime",
                 loc,
             ),
+            Rule::Codes(codes) => self.code(value, codes, loc),
+            Rule::Numbers => self.numbers(value, loc),
             Rule::Data => self.data(value, loc),
             Rule::List { min, max, item } => self.list(value, min, max, item, loc),
             Rule::Object(fields) => self.object(value, fields, loc),
@@ -188,6 +196,21 @@ impl Checker {
             let permitted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
             let message = format!("value is not a valid enumeration member; permitted: {}", permitted.join(", "));
             self.complain(loc, message, "type_error.enum");
+        }
+    }
+
+    fn code(&mut self, value: &Value, codes: &[i64], loc: &[Value]) {
+        if !value.as_i64().is_some_and(|code| codes.contains(&code)) {
+            self.complain(loc, "value is not a valid enumeration member", "type_error.enum");
+        }
+    }
+
+    fn numbers(&mut self, value: &Value, loc: &[Value]) {
+        let Some(entries) = value.as_object() else {
+            return self.complain(loc, "value is not a valid dict", "type_error.dict");
+        };
+        for (name, _) in entries.iter().filter(|(_, entry)| !entry.is_number()) {
+            self.complain(&below(loc, json!(name)), "value is not a valid float", "type_error.float");
         }
     }
 

@@ -92,7 +92,7 @@ async fn is_control(simulator: &Simulator, stream: &TcpStream) -> bool {
         return true;
     }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let call = super::call_name(method, path);
+    let call = super::contract::name(simulator.generation(), method, path);
     let mut world = simulator.world();
     let at_ms = world.elapsed_ms(clock::now());
     world.ledger.refused_connections += 1;

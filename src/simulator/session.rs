@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Builder;
 
 use super::health::{HealthRules, Pulse};
-use super::options::SessionSpec;
+use super::options::{Generation, SessionSpec};
 use super::reply::Reply;
 
 /// How many teams a session has, and how many players each takes.
@@ -45,6 +45,12 @@ pub(super) struct Session {
     pub(super) browser: Option<Value>,
     pub(super) teams: Vec<Vec<Player>>,
     pub(super) events: VecDeque<Value>,
+    /// Audit events, oldest first.
+    pub(super) audits: VecDeque<Value>,
+    /// Fields that came with 2026-08 are in the document.
+    is_new: bool,
+    /// As the last PATCH left it.
+    pub(super) joinability: Value,
     created: String,
     refreshed: Instant,
     birth: u32,
@@ -65,6 +71,8 @@ pub(super) struct Instance {
     pub(super) startup: Option<Value>,
     pub(super) version: Option<Value>,
     pub(super) custom_data: Value,
+    /// The match that it plays (2026-08).
+    pub(super) match_id: Option<Value>,
     /// The client that speaks for it; nobody yet, for one that the control made.
     pub(super) host: Option<String>,
     pub(super) pulse: Pulse,
@@ -81,7 +89,7 @@ pub(super) struct Player {
 }
 
 impl Session {
-    fn new(spec: &SessionSpec, moment: Moment, birth: u32) -> Self {
+    fn new(spec: &SessionSpec, moment: Moment, birth: u32, is_new: bool) -> Self {
         Self {
             id: spec.session_id.clone(),
             kind: spec.session_type.clone(),
@@ -93,6 +101,9 @@ impl Session {
             browser: None,
             teams: (0..TEAMS).map(|_| Vec::new()).collect(),
             events: VecDeque::new(),
+            audits: VecDeque::new(),
+            is_new,
+            joinability: json!({"open": true, "friends": false, "platform": true}),
             created: moment.text(),
             refreshed: moment.now,
             birth,
@@ -142,6 +153,14 @@ impl Session {
         self.instance.as_mut().filter(|instance| instance.id == id)
     }
 
+    /// Remembers an audit event.
+    pub(super) fn audit(&mut self, event: Value) {
+        if self.audits.len() >= EVENT_LIMIT {
+            self.audits.pop_front();
+        }
+        self.audits.push_back(event);
+    }
+
     /// Session. Without `full`, how to connect is left out, as for those who are no members.
     pub(super) fn document(&self, full: bool) -> Value {
         let mut document = json!({
@@ -157,6 +176,10 @@ impl Session {
         put(&mut document, "region_id", self.region.as_ref().map(|region| json!(region)));
         put(&mut document, "match", self.game_match.clone());
         put(&mut document, "browser", self.browser.clone());
+        if self.is_new {
+            put(&mut document, "joinability", Some(self.joinability.clone()));
+            put(&mut document, "teams_suppressed", Some(json!(false)));
+        }
         let health = self.shown_health.as_deref();
         put(&mut document, "instance", self.instance.as_ref().map(|instance| instance.document(full, health)));
         document
@@ -186,6 +209,7 @@ impl Instance {
         put(&mut document, "join_params", self.join_params.clone().filter(|_| full));
         put(&mut document, "instance_startup_params", self.startup.clone());
         put(&mut document, "version", self.version.clone());
+        put(&mut document, "match_id", self.match_id.clone());
         put(&mut document, "instance_health", health.map(|health| json!(health)));
         document
     }
@@ -229,17 +253,19 @@ pub(super) struct Book {
     sessions: BTreeMap<String, Session>,
     pub(super) rules: HealthRules,
     pub(super) ttl: Option<Duration>,
+    api: Generation,
 }
 
 impl Book {
     /// No sessions yet.
-    pub(super) fn new(rules: HealthRules, ttl: Option<Duration>) -> Self {
-        Self { sessions: BTreeMap::new(), rules, ttl }
+    pub(super) fn new(rules: HealthRules, ttl: Option<Duration>, api: Generation) -> Self {
+        Self { sessions: BTreeMap::new(), rules, ttl, api }
     }
 
     /// Makes a session; an existing one of that name is replaced.
     pub(super) fn create(&mut self, spec: &SessionSpec, moment: Moment, birth: u32) {
-        self.sessions.insert(spec.session_id.clone(), Session::new(spec, moment, birth));
+        self.sessions
+            .insert(spec.session_id.clone(), Session::new(spec, moment, birth, self.api == Generation::V2026_08));
     }
 
     /// Whether it is there.

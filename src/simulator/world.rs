@@ -18,12 +18,13 @@ use super::fault::Faults;
 use super::happening::{Happening, What};
 use super::health::HealthRules;
 use super::ledger::{Authorization, Ledger, LoginRecord, RejectionRecord, note};
-use super::options::{AllocationSpec, DEMO_SESSION, Options, SessionSpec};
+use super::options::{AllocationSpec, DEMO_SESSION, Generation, Options, SessionSpec};
 use super::reply::Reply;
 use super::rules::{Checker, Complaint, Field, Rule};
 use super::session::{Book, Moment};
 use super::stream::Stream;
 
+mod audit_calls;
 mod config_calls;
 mod control;
 mod host_calls;
@@ -46,6 +47,7 @@ pub(super) struct World {
     rng: Rng,
     started: Instant,
     notifications_kept: usize,
+    is_new: bool,
     oauth_refresh_tokens: bool,
     undocumented_login: bool,
     happenings: broadcast::Sender<Happening>,
@@ -95,12 +97,13 @@ impl World {
             ledger: Ledger::default(),
             faults: Faults::default(),
             desk: Desk::new(options),
-            book: Book::new(HealthRules::new(options.health_cadence_seconds), options.session_ttl),
+            book: Book::new(HealthRules::new(options.health_cadence_seconds), options.session_ttl, options.api),
             allocations: BTreeMap::new(),
             streams: BTreeMap::new(),
             rng: options.seed.map_or_else(Rng::new, Rng::with_seed),
             started: moment.now,
             notifications_kept: options.notifications_kept.max(1),
+            is_new: options.api == Generation::V2026_08,
             oauth_refresh_tokens: options.oauth_refresh_tokens,
             undocumented_login: options.undocumented_login,
             happenings,
@@ -309,6 +312,8 @@ impl World {
             Kind::CreateNotifications => self.create_notifications(call, moment),
             Kind::GetNotification => self.get_notification(call),
             Kind::Poll => self.poll_once(call, moment),
+            Kind::ListAudit => Ok(self.list_audit(call, moment)),
+            Kind::Audit => self.audit(call, moment),
         };
         done.unwrap_or_else(|refused| refused)
     }

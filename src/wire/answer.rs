@@ -41,7 +41,7 @@ fn success(call: &Call, reply: &Reply<'_>) -> Result<Answer, Unreadable> {
         Call::Unregister { .. } => acknowledged(reply).map(|()| Answer::Unregistered),
         Call::HealthConfig => health_config(reply.body).map(Answer::HealthConfig),
         Call::PostHealth { .. } => health(reply.body).map(Answer::HealthAccepted),
-        Call::Fubar { .. } | Call::PostEvent { .. } | Call::Duty { .. } => {
+        Call::Fubar { .. } | Call::PostEvent { .. } | Call::Audit { .. } | Call::Duty { .. } => {
             acknowledged(reply).map(|()| Answer::Accepted)
         }
         Call::Poll { .. } if reply.status == 204 => Ok(Answer::Page(crate::core::call::Page::default())),

@@ -1,4 +1,5 @@
-//! From a call to an HTTP request (2023-11 contract; its paths and fields are exact).
+//! From a call to an HTTP request (2023-11 contract, and of the 2026-08 one what replaces the calls that are gone; paths and fields
+//! are exact).
 
 use std::fmt;
 
@@ -6,15 +7,17 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
 use super::{BODY_LIMIT, PAGE_BODY_LIMIT};
-use crate::core::call::{Call, CallKind};
+use crate::core::call::{AuditEvent, Call, CallKind};
 use crate::core::duty::{Duty, Match};
-use crate::core::instance::CustomData;
+use crate::core::instance::{CustomData, Health};
 
 /// Everything but the unreserved characters of RFC 3986, so that an id comes through byte for byte, whatever is in it.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The longest deadline of a poll, in seconds, and the largest page (2023-11 contract).
 const DEADLINE_LIMIT: u64 = 900;
 const PAGE_LIMIT: u8 = 100;
+/// Where audit events go (2026-08 contract); the session is named in the body.
+const AUDIT_PATH: &str = "/session/v1/audit";
 
 /// The methods that we use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,14 +118,16 @@ pub fn encode(call: &Call) -> HttpRequest {
                 }),
                 version: update.version.as_deref(),
                 custom_data: &update.custom_data,
+                match_id: update.match_id.as_ref().map(|id| id.as_str()),
             });
             request(Method::Patch, session_path(session.as_str(), "/instance"), Some(body))
         }
         Call::Unregister { session } => request(Method::Delete, session_path(session.as_str(), "/instance"), None),
         Call::HealthConfig => request(Method::Get, "/session/v1/instance/health/config".to_owned(), None),
-        Call::PostHealth { session, instance, health } => {
+        Call::PostHealth { session, instance, health, refresh_ttl } => {
             let body = json(&HealthUpdate { instance_health: health.as_str(), instance_id: instance.as_str() });
-            request(Method::Post, session_path(session.as_str(), "/instance/health"), Some(body))
+            let query = if *refresh_ttl { "?refresh_ttl=true" } else { "" };
+            request(Method::Post, session_path(session.as_str(), &format!("/instance/health{query}")), Some(body))
         }
         Call::Fubar { session, report } => {
             let body = json(&InstanceFubar {
@@ -143,6 +148,9 @@ pub fn encode(call: &Call) -> HttpRequest {
             });
             request(Method::Post, session_path(session.as_str(), "/event"), Some(body))
         }
+        Call::Audit { session, event } => {
+            request(Method::Post, AUDIT_PATH.to_owned(), Some(audit(session.as_str(), event)))
+        }
         Call::Duty { session, duty } => {
             let (method, path, body) = duty_parts(duty);
             request(method, session_path(session.as_str(), &path), body)
@@ -162,6 +170,21 @@ pub fn encode(call: &Call) -> HttpRequest {
             request(Method::Get, path, None)
         }
     }
+}
+
+fn audit(session: &str, event: &AuditEvent) -> Vec<u8> {
+    json(&CreateAuditRequest {
+        event_name: &event.event_name,
+        session_id: session,
+        reason: event.reason.as_deref(),
+        instance_id: event.instance_id.as_str(),
+        allocation_id: event.allocation_id.as_ref().map(|id| id.as_str()),
+        instance_health: event.instance_health.map(Health::as_str),
+        region_id: event.region.as_deref(),
+        match_making_profile_id: event.matchmaking_profile_id.as_deref(),
+        match_id: event.match_id.as_ref().map(|id| id.as_str()),
+        custom_data: filled(&event.custom_data),
+    })
 }
 
 /// Method, path below the session, and body. A PATCH says what is to change and nothing else; a listing's custom_data is the
@@ -236,6 +259,8 @@ struct InstanceInfoUpdate<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'a str>,
     custom_data: &'a CustomData,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    match_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -268,6 +293,27 @@ struct EventRequest<'a> {
     timestamp: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_data: Option<&'a CustomData>,
+}
+
+#[derive(Serialize)]
+struct CreateAuditRequest<'a> {
+    event_name: &'a str,
+    session_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    instance_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allocation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance_health: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    match_making_profile_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    match_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_data: Option<&'a CustomData>,
 }

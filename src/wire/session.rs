@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::json::{self, Loose, Object, Unreadable};
 use crate::core::ids::{AllocationId, IdError, InstanceId, SessionId};
@@ -10,6 +11,12 @@ use crate::core::instance::{Health, InstanceInfo, JoinStatus, Session};
 
 /// A region is sent on in fubar reports, which take this many characters (2023-11 contract, InstanceFubar).
 const REGION_LIMIT: usize = 128;
+
+/// Fields of a session that came with the newer generation (2026-08 contract, Session).
+const NEWER: [&str; 4] = ["joinability", "teams_suppressed", "platform_scouts", "matchmaking_results"];
+
+/// Fields of an instance that its host does not write.
+const KEPT: [&str; 3] = ["instance_id", "allocation_id", "instance_startup_params"];
 
 #[derive(Deserialize)]
 struct SessionDto {
@@ -35,12 +42,28 @@ pub(super) fn session(body: &[u8]) -> Result<Session, Unreadable> {
     let session_id = present(dto.session_id).ok_or(Unreadable::Missing("session_id"))?;
     // The body was read as JSON, so it is UTF-8; the lossy way only spares an error that cannot be.
     let document = Arc::from(String::from_utf8_lossy(body));
+    let whole: Value = json::object(body)?;
     Ok(Session {
         session_id: identifier("session_id", &session_id, SessionId::parse)?,
         region_id: dto.region_id.text().filter(|region| region.chars().count() <= REGION_LIMIT),
         instance: dto.instance.map(|Object(instance)| InstanceInfo::try_from(instance)).transpose()?,
         document,
+        is_new: NEWER.iter().any(|field| whole.get(field).is_some()),
+        print: print(whole),
     })
+}
+
+/// FNV-1a over the document without what a host writes itself. Of the instance only whose it is and what it was asked to load
+/// are left; keys come in the order of the alphabet.
+fn print(mut news: Value) -> u64 {
+    if let Some(instance) = news.get_mut("instance").and_then(Value::as_object_mut) {
+        instance.retain(|name, _| KEPT.contains(&name.as_str()));
+    }
+    let mut print = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in news.to_string().bytes() {
+        print = (print ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    print
 }
 
 /// Reads an instance.

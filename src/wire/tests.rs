@@ -65,6 +65,7 @@ fn update(join_params: Option<JoinParams>, custom_data: CustomData) -> Call {
             join_params,
             version: Some("1.2.3".to_owned()),
             custom_data,
+            match_id: None,
         }),
     }
 }
@@ -92,7 +93,7 @@ fn every_call() -> Vec<Call> {
         update(Some(JoinParams { public_conn_str: "p".to_owned(), ..JoinParams::default() }), data(&[("k", "v")])),
         Call::Unregister { session: session() },
         Call::HealthConfig,
-        Call::PostHealth { session: session(), instance: instance(), health: Health::Degraded },
+        Call::PostHealth { session: session(), instance: instance(), health: Health::Degraded, refresh_ttl: false },
         fubar(),
         Call::PostEvent {
             session: session(),
@@ -334,9 +335,36 @@ fn a_login_needs_a_token_and_takes_its_lifetime_from_wherever_it_is_told() {
 }
 
 #[test]
+fn what_a_host_writes_itself_is_no_news_of_a_session_and_newer_fields_tell_its_generation() {
+    let seen = |document: Value| {
+        let Ok(Answer::Session { session, .. }) = answer(&read(None), &document) else { panic!() };
+        (session.print, session.is_new)
+    };
+    let session = json!({
+        "session_id": "s-1", "custom_data": {"k": "v"}, "teams": [],
+        "instance": {"instance_id": "i-1", "join_status": "pending", "instance_startup_params": {"map": "m"}}
+    });
+    let (print, is_new) = seen(session.clone());
+    assert!(!is_new);
+    let changed = |pointer: &str, value: Value| {
+        let mut session = session.clone();
+        let (at, name) = pointer.rsplit_once('/').unwrap();
+        session.pointer_mut(at).unwrap().as_object_mut().unwrap().insert(name.to_owned(), value);
+        seen(session)
+    };
+    for ours in ["join_status", "join_params", "version", "custom_data", "instance_health", "match_id"] {
+        assert_eq!(changed(&format!("/instance/{ours}"), json!("joinable")), (print, false), "{ours}");
+    }
+    for news in ["/custom_data/k", "/teams", "/browser", "/instance/instance_id", "/instance/instance_startup_params"] {
+        assert_ne!(changed(news, json!("other")).0, print, "{news}");
+    }
+    assert!(changed("/teams_suppressed", json!(false)).1);
+}
+
+#[test]
 fn a_session_is_read_as_far_as_we_need_it_and_kept_as_it_came() {
     let text = r#"{ "session_id": "s-1", "region_id": "eu", "new_field": [1, {"deep": null}],
-        "instance": {"instance_id": "i-1", "allocation_id": "a-1", "join_status": "unjoinable", "instance_health": "great"} }"#;
+        "instance": {"instance_id": "i-1", "allocation_id": "a-1", "join_status": "halted", "instance_health": "great"} }"#;
     let etagged = Reply { etag: Some("\"v2\""), ..reply(200, text.as_bytes()) };
     let Ok(Answer::Session { session, etag }) = decode(&read(None), &etagged, wall()) else { panic!() };
     assert_eq!(etag, Some(Etag::parse("\"v2\"").unwrap()));
@@ -344,7 +372,7 @@ fn a_session_is_read_as_far_as_we_need_it_and_kept_as_it_came() {
     assert_eq!(session.region_id.as_deref(), Some("eu"));
     let info = session.instance.unwrap();
     assert_eq!(info.instance_id, Some(instance()));
-    assert_eq!(info.join_status, JoinStatus::Other("unjoinable".to_owned()));
+    assert_eq!(info.join_status, JoinStatus::Other("halted".to_owned()));
     assert_eq!(info.health, Some(Health::Unknown));
 
     for instance in [json!(null), json!({"join_status": "pending", "instance_id": null, "allocation_id": ""})] {
@@ -408,7 +436,8 @@ fn the_cadence_is_clamped() {
 
 #[test]
 fn health_is_what_the_backend_now_thinks() {
-    let post = Call::PostHealth { session: session(), instance: instance(), health: Health::Healthy };
+    let post =
+        Call::PostHealth { session: session(), instance: instance(), health: Health::Healthy, refresh_ttl: false };
     for (word, health) in [("healthy", Health::Healthy), ("unhealthy", Health::Unhealthy), ("sublime", Health::Unknown)]
     {
         assert_eq!(answer(&post, &json!({"updated_instance_health": word})), Ok(Answer::HealthAccepted(health)));

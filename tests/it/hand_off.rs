@@ -48,7 +48,7 @@ fn lines(file: &Path) -> Vec<String> {
 }
 
 /// Waits until a file has so many lines.
-async fn until_lines(file: &Path, count: usize) -> Vec<String> {
+pub(crate) async fn until_lines(file: &Path, count: usize) -> Vec<String> {
     until(&format!("{count} lines in {}", file.display()), async || {
         Some(lines(file)).filter(|lines| lines.len() >= count)
     })

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use rallyhere_agent::config::secret::{Secret, SecretOrigin};
 use rallyhere_agent::config::settings::{Auth, Environment};
-use rallyhere_agent::core::call::{Call, FubarReport, InstanceUpdate, Login, Registration, SessionEvent};
+use rallyhere_agent::core::call::{
+    AuditEvent, Call, CallKind, FubarReport, InstanceUpdate, Login, Registration, SessionEvent,
+};
 use rallyhere_agent::core::duty::{Duty, Listing, Match};
 use rallyhere_agent::core::ids::{
     AllocationId, Etag, Generation, InstanceId, MatchId, NotificationId, PlayerId, SessionId,
@@ -71,7 +73,7 @@ fn read() -> Call {
 }
 
 fn health() -> Call {
-    Call::PostHealth { session: session(), instance: instance(), health: Health::Healthy }
+    Call::PostHealth { session: session(), instance: instance(), health: Health::Healthy, refresh_ttl: false }
 }
 
 fn poll() -> Call {
@@ -114,6 +116,7 @@ fn every_call() -> Vec<Call> {
                 }),
                 version: Some("1.2.3".to_owned()),
                 custom_data: data(),
+                match_id: None,
             }),
         },
         Call::Unregister { session: session() },
@@ -148,6 +151,46 @@ fn every_call() -> Vec<Call> {
         duty(Duty::RemovePlayer { player: PlayerId::parse("00000000-0000-4000-8000-000000000001").unwrap() }),
         poll(),
     ]
+}
+
+/// The calls that a service of today has, with the words that only it knows.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others are as they were")]
+fn calls_of_today() -> Vec<Call> {
+    let there = |call: &Call| {
+        let gone = [CallKind::Fubar, CallKind::PostEvent, CallKind::Match, CallKind::Poll];
+        !gone.contains(&call.kind())
+    };
+    let mut calls: Vec<Call> = every_call().into_iter().filter(there).collect();
+    for call in &mut calls {
+        match call {
+            Call::Register { registration, .. } => registration.host_type = "preallocated".to_owned(),
+            Call::Update { update, .. } => {
+                update.join_status = JoinStatus::Unjoinable;
+                update.match_id = MatchId::parse("m-1").ok();
+            }
+            Call::PostHealth { refresh_ttl, .. } => *refresh_ttl = true,
+            _ => {}
+        }
+    }
+    calls.push(audit());
+    calls
+}
+
+fn audit() -> Call {
+    Call::Audit {
+        session: session(),
+        event: Box::new(AuditEvent {
+            event_name: "instance_fubar".to_owned(),
+            reason: Some("crashed".to_owned()),
+            instance_id: instance(),
+            allocation_id: AllocationId::parse("a-1").ok(),
+            instance_health: Some(Health::Unhealthy),
+            region: Some("eu".to_owned()),
+            matchmaking_profile_id: Some("m".to_owned()),
+            match_id: MatchId::parse("m-1").ok(),
+            custom_data: data(),
+        }),
+    }
 }
 
 fn duty(duty: Duty) -> Call {

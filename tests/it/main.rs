@@ -7,6 +7,7 @@ mod doctor;
 mod driver;
 mod durability;
 mod game;
+mod generations;
 mod hand_off;
 mod http;
 mod local;

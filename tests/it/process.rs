@@ -8,6 +8,7 @@ pub(crate) mod agent;
 mod draining;
 mod duties;
 mod game;
+pub(crate) mod generations;
 pub(crate) mod home;
 mod host;
 mod life;

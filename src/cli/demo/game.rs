@@ -65,7 +65,14 @@ async fn play(agent: &Client, terminal: &mut Terminal<'_>) -> Result<(), Command
 }
 
 async fn take(agent: &Client, notification: &Value, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
-    let message = notification["message"].as_str().unwrap_or_default();
+    let mut message = notification["message"].as_str().unwrap_or_default().to_owned();
+    if message == "session_changed" {
+        // The environment has no notifications: the agent tells that the session changed, and the news is in there.
+        let session: Value = agent.get("/v1/session").await?;
+        if let Some(news) = session["custom_data"]["news"].as_str() {
+            news.clone_into(&mut message);
+        }
+    }
     terminal.say(&format!("got the notification \"{message}\""))?;
     if message == "test your crash handler" {
         terminal.say("oh no: the physics are not a number")?;

@@ -9,13 +9,15 @@ use super::timeline::{Line, Sign, Timeline};
 use super::{DemoError, Running, SESSION, STEP, Terminal};
 use crate::clock;
 use crate::exit::Exit;
-use crate::simulator::Simulator;
+use crate::simulator::{Generation, Simulator};
 
 /// The teller.
 pub(super) struct Script<'a, 't> {
     pub(super) terminal: &'a mut Terminal<'t>,
     pub(super) timeline: Timeline,
     pub(super) simulator: &'a Simulator,
+    /// Fubar reports that were seen, by whatever way they came.
+    pub(super) reports: usize,
 }
 
 impl Script<'_, '_> {
@@ -97,15 +99,19 @@ impl Script<'_, '_> {
             ledger.requests.len(),
             ledger.rejections.len(),
             ledger.health.len(),
-            ledger.fubars.len(),
+            self.reports,
             ledger.logins.len(),
         ))
     }
 
     fn publish(&mut self, message: &str) -> Result<(), DemoError> {
-        let notification = json!({ "message": message });
-        match self.simulator.publish_to_session(SESSION, &[notification]) {
-            Ok(_) => Ok(()),
+        let published = if self.simulator.generation() == Generation::V2026_08 {
+            self.simulator.change_session(SESSION, &json!({ "news": message }))
+        } else {
+            self.simulator.publish_to_session(SESSION, &[json!({ "message": message })]).map(|_ids| ())
+        };
+        match published {
+            Ok(()) => Ok(()),
             Err(error) => Err(DemoError::Io { what: "publish a notification", source: std::io::Error::other(error) }),
         }
     }
@@ -121,6 +127,7 @@ impl Script<'_, '_> {
             };
             self.tell(&line)?;
             if line.sign == Some(sign) {
+                self.reports += usize::from(sign == Sign::Fubar);
                 return Ok(());
             }
         }

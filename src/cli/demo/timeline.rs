@@ -148,6 +148,14 @@ fn backend(what: &What, healthy: &mut u32) -> Option<Line> {
             sign(who, words, Sign::Health)
         }
         What::Fubar { error, .. } => sign(who, format!("fubar report: {error}"), Sign::Fubar),
+        What::Audit { event_name, .. } if event_name == "instance_fubar" => {
+            sign(who, "fubar report, as an audit event".to_owned(), Sign::Fubar)
+        }
+        What::Changed { session_id } => plain(who, format!("session {session_id} has changed")),
+        What::Audit { event_name, .. } => plain(who, format!("audit event: {event_name}")),
+        What::Event { event_code, .. } if event_code == "instance_fubar" => {
+            sign(who, "fubar report, as a session event".to_owned(), Sign::Fubar)
+        }
         What::Event { event_code, .. } => plain(who, format!("session event: {event_code}")),
         What::Published { message, .. } => plain(who, format!("published the notification \"{message}\"")),
         What::Fault { call, fault } => plain(who, format!("injected {fault} into {call}")),

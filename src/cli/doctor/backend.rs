@@ -152,7 +152,7 @@ async fn permissions(settings: &Settings, backend: &HttpBackend, logged_in: bool
             ),
         }
     }
-    let writes = [CallKind::Update, CallKind::PostHealth, CallKind::Fubar, CallKind::PostEvent];
+    let writes = [CallKind::Update, CallKind::PostHealth, CallKind::Fubar, CallKind::PostEvent, CallKind::Audit];
     for permission in writes.map(CallKind::permission).into_iter().collect::<BTreeSet<_>>() {
         findings.not_checked(permission, "only a write would show it");
     }
@@ -203,6 +203,10 @@ fn refused(check: &str, look: &Look, failure: &Failure, findings: &mut Findings)
                 check,
                 &detail,
                 "this environment does not say how often health is wanted: the agent uses health.default_cadence",
+            ),
+            Look::Notifications(_) if failure.code.is_none() => findings.ok(
+                check,
+                "not needed: this environment has no notifications of instances (2026-08); the agent reads the session for changes",
             ),
             Look::Notifications(_) => findings.warn(
                 check,

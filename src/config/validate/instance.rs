@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Checker, values};
 use crate::config::error::dotted;
 use crate::config::raw;
+use crate::core::api::Choice;
 use crate::core::ids::{AllocationId, IdError, InstanceId, InstanceName, SessionId};
 use crate::core::instance::{CustomData, JoinParams, StartupParams};
 use crate::core::params::{Deliver, Params, Target};
@@ -120,11 +121,22 @@ impl Checker<'_> {
         let target = self.target();
         let instance_id = self.id("instance.instance_id", &instance.instance_id, InstanceId::parse);
         let host_type = if instance.host_type == "player" {
-            Err("must be \"dedicated\": the agent does not stand beside the game of a player who hosts".to_owned())
+            Err("must be \"dedicated\", \"standalone\" or \"preallocated\": the agent does not stand beside the game of a player who hosts".to_owned())
         } else {
-            values::word(&instance.host_type, &[("dedicated", ())])
+            values::word(&instance.host_type, &[("dedicated", ()), ("standalone", ()), ("preallocated", ())])
         };
         let host_type = self.check("instance.host_type", host_type);
+        let choices = [Choice::Auto, Choice::V2023_11, Choice::V2026_08].map(|choice| (choice.as_str(), choice));
+        let api = self.check("environment.api", values::word(&raw.environment.api, &choices));
+        if api == Some(Choice::V2023_11) && host_type.is_some() && instance.host_type != "dedicated" {
+            self.refuse(
+                "instance.host_type",
+                format!(
+                    "must be \"dedicated\" where environment.api is \"2023-11\": {:?} came later",
+                    instance.host_type
+                ),
+            );
+        }
         let region = self.check("instance.region", values::line(&instance.region, NAME_LIMIT));
         let version = self.check("instance.version", values::given(&instance.version).map(values::version).transpose());
         let public = self.check("instance.public_conn_str", values::line(&instance.public_conn_str, LINE_LIMIT));
@@ -162,10 +174,16 @@ impl Checker<'_> {
             values::whole_seconds(&notifications.deadline, &(SECONDS(1)..=SECONDS(900))),
         );
         let inbox_limit = self.number("notifications.inbox_limit", notifications.inbox_limit, &(1..=100_000));
+        let session_interval = self.duration(
+            "notifications.session_interval",
+            &notifications.session_interval,
+            &(SECONDS(1)..=SECONDS(60)),
+        );
         let drain = self.duration("shutdown.drain_timeout", &raw.shutdown.drain_timeout, &(SECONDS(0)..=SECONDS(DAY)));
         host_type?;
         Some(Params {
             name: name.clone(),
+            api: api?,
             target: target?,
             instance_id: instance_id?,
             host_type: instance.host_type.clone(),
@@ -196,6 +214,7 @@ impl Checker<'_> {
             notifications: notifications.enabled,
             page_size: page_size?,
             poll_deadline: deadline?,
+            session_interval: session_interval?,
             inbox_limit: inbox_limit?,
             automatic_fubar: raw.fubar.automatic,
             drain_timeout: drain?,

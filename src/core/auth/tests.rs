@@ -272,3 +272,24 @@ fn a_kept_token_that_is_refused_does_not_get_around_the_restraint() {
     later(&mut auth, &mut now);
     assert!(login(&mut auth).is_some());
 }
+
+#[test]
+fn what_one_instance_has_learnt_of_the_api_is_told_once_and_the_newest_stands() {
+    let (mut auth, now) = auth();
+    while auth.poll_action().is_some() {}
+    let wall: jiff::Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+    let finding =
+        |gone: bool, at: Instant| Finding { gone, at, since: wall, until: at + Duration::from_secs(600), times: 1 };
+    let later = now + Duration::from_secs(1);
+    let told = |auth: &mut Auth, gone: bool, at: Instant| {
+        auth.handle_event(AuthEvent::Learnt { feature: Feature::Fubar, finding: finding(gone, at) }, later);
+        std::iter::from_fn(|| auth.poll_action()).collect::<Vec<_>>()
+    };
+    let lost = vec![AuthAction::Learnt { feature: Feature::Fubar, gone: true }];
+    assert_eq!(told(&mut auth, true, now), lost);
+    assert_eq!(told(&mut auth, true, later), [], "found again by another instance");
+    assert_eq!(told(&mut auth, false, now), [], "old news");
+    assert!(auth.snapshot().api[&Feature::Fubar].gone);
+    let back = vec![AuthAction::Learnt { feature: Feature::Fubar, gone: false }];
+    assert_eq!(told(&mut auth, false, later + Duration::from_secs(1)), back);
+}

@@ -1,10 +1,11 @@
 //! What the game has said about itself, and whether it is ready.
 
 use super::Game;
+use crate::core::api::Feature;
 use crate::core::common::Common;
 use crate::core::durable::{Record, SaidState};
 use crate::core::event::{Denied, Said};
-use crate::core::ids::Ticket;
+use crate::core::ids::{MatchId, Ticket};
 use crate::core::instance::{CustomData, JoinParams};
 use crate::core::params::Readiness;
 use crate::core::phase::Phase;
@@ -27,6 +28,12 @@ impl Game {
         data.extend(sdk::published(common));
         data.extend(common.durable.said.custom_data.clone().unwrap_or_default());
         data
+    }
+
+    /// The match that the game plays, where the environment knows the field.
+    pub(in crate::core) fn match_id(common: &Common) -> Option<MatchId> {
+        let understood = common.api.understands(Feature::MatchId, common.now);
+        common.durable.said.match_id.clone().filter(|_| understood)
     }
 
     /// Whether the game is ready, and players could reach it.
@@ -58,6 +65,9 @@ impl Game {
         next.private_conn_str = said.private_conn_str.or(next.private_conn_str);
         next.version = said.version.or(next.version);
         next.custom_data = said.custom_data.or(next.custom_data);
+        if let Some(match_id) = said.match_id {
+            next.match_id = match_id;
+        }
         if next.ready {
             Self::check_reachable(common, &next)?;
         }
@@ -92,8 +102,8 @@ impl Game {
     /// stays until it says otherwise. (An instance that the backend shows as joinable is not taken back to pending by this.)
     pub(super) fn begins_anew(common: &mut Common) {
         let said = &common.durable.said;
-        if said.ready || said.joinable.is_some() {
-            let said = SaidState { ready: false, joinable: None, ..said.clone() };
+        if said.ready || said.joinable.is_some() || said.match_id.is_some() {
+            let said = SaidState { ready: false, joinable: None, match_id: None, ..said.clone() };
             common.remember(vec![Record::Said(said)]);
         }
     }

@@ -73,7 +73,7 @@ impl Lifecycle {
                 JoinStatus::Closed => {
                     return Some((Trigger::Fenced, "somebody else closed the instance".to_owned()));
                 }
-                JoinStatus::Pending | JoinStatus::Joinable => {
+                JoinStatus::Pending | JoinStatus::Joinable | JoinStatus::Unjoinable => {
                     self.attached = true;
                     self.shown_joinable = status == JoinStatus::Joinable;
                     return Some((Trigger::Attached, "the session shows us as its host".to_owned()));

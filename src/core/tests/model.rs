@@ -365,7 +365,7 @@ impl World {
             }
             Action::HandOver(what) => self.pushed(&what),
             // The test is the game.
-            Action::Note(_) | Action::Game(_) => {}
+            Action::Note(_) | Action::Learnt { .. } | Action::Game(_) => {}
             Action::Exit(outcome) => self.exit = Some(outcome),
         }
     }
@@ -506,6 +506,8 @@ impl World {
                     region_id: None,
                     instance: self.instance.clone(),
                     document: Arc::from("{}"),
+                    print: 0,
+                    is_new: false,
                 };
                 let etag = Etag::parse(&format!("\"{}\"", self.etag)).ok();
                 if let Call::ReadSession { etag: known, .. } = &call
@@ -562,7 +564,7 @@ impl World {
                 self.ledger.fubars.push(report.error);
                 Ok(Answer::Accepted)
             }
-            Call::PostEvent { .. } => Ok(Answer::Accepted),
+            Call::PostEvent { .. } | Call::Audit { .. } => Ok(Answer::Accepted),
             Call::Duty { duty, .. } => {
                 if self.is_others() {
                     self.ledger.writes_on_others += 1;

@@ -211,7 +211,10 @@ fn a_cursor_that_the_backend_cannot_read_is_left_out_and_nothing_comes_twice() {
 #[test]
 fn a_backend_without_the_call_is_unsupported_and_health_goes_on() {
     let mut rig = Rig::serving(params());
-    rig.answer(CallKind::Poll, Err(Failure { status: Some(404), ..failure(FailureKind::NotFound) }));
+    for _ in 0..2 {
+        rig.answer(CallKind::Poll, Err(Failure { status: Some(404), ..failure(FailureKind::NotFound) }));
+        pass(&mut rig, Duration::from_secs(3));
+    }
     assert_eq!(rig.agent.snapshot().notifications.state, PollState::Unsupported);
     let before = rig.agent.snapshot().counters.health_sent;
     pass(&mut rig, Duration::from_secs(60));

@@ -275,6 +275,7 @@ fn random_answer(kind: CallKind, how: u8) -> Result<Answer, Failure> {
         CallKind::PostHealth => Answer::HealthAccepted(Health::Degraded),
         CallKind::Fubar
         | CallKind::PostEvent
+        | CallKind::Audit
         | CallKind::Match
         | CallKind::Browser
         | CallKind::UpdateSession

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use crate::core::api::Feature;
 use crate::core::auth::AuthState;
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind};
 use crate::core::durable::{Durable, Record};
@@ -42,6 +43,7 @@ pub(super) fn wall() -> Timestamp {
 pub(in crate::core) fn params() -> Params {
     Params {
         name: InstanceName::parse("default").unwrap(),
+        api: crate::core::api::Choice::Auto,
         target: Target::Session { session: session_id(), allocation: None },
         instance_id: None,
         host_type: "dedicated".to_owned(),
@@ -68,6 +70,7 @@ pub(in crate::core) fn params() -> Params {
         notifications: true,
         page_size: 100,
         poll_deadline: Duration::from_secs(25),
+        session_interval: Duration::from_secs(5),
         inbox_limit: 1000,
         automatic_fubar: true,
         drain_timeout: Duration::from_secs(60),
@@ -99,7 +102,14 @@ pub(super) fn session(instance: Option<InstanceInfo>) -> Answer {
 }
 
 pub(super) fn session_tagged(instance: Option<InstanceInfo>, etag: &str) -> Answer {
-    let session = Session { session_id: session_id(), region_id: None, instance, document: Arc::from("{}") };
+    let session = Session {
+        session_id: session_id(),
+        region_id: None,
+        instance,
+        document: Arc::from("{}"),
+        print: 0,
+        is_new: false,
+    };
     Answer::Session { session: Box::new(session), etag: Some(Etag::parse(etag).unwrap()) }
 }
 
@@ -134,6 +144,8 @@ pub(super) struct Rig {
     pub(super) calls: VecDeque<(CallId, Call)>,
     pub(super) cancelled: Vec<CallId>,
     pub(super) notes: Vec<Note>,
+    /// What was found out about the API, and whether it is gone.
+    pub(super) learnt: Vec<(Feature, bool)>,
     /// What was ordered of the game.
     pub(super) orders: Vec<Order>,
     /// Notifications that are being pushed.
@@ -172,6 +184,7 @@ impl Rig {
             calls: VecDeque::new(),
             cancelled: Vec::new(),
             notes: Vec::new(),
+            learnt: Vec::new(),
             orders: Vec::new(),
             pushed: VecDeque::new(),
             replies: Vec::new(),
@@ -380,6 +393,7 @@ impl Rig {
                 Action::Reply { id, verdict } => self.replies.push((id, verdict)),
                 Action::TokenRejected(generation) => self.rejected.push(generation),
                 Action::Note(note) => self.notes.push(note),
+                Action::Learnt { feature, finding } => self.learnt.push((feature, finding.gone)),
                 Action::Game(order) => self.orders.push(order),
                 Action::HandOver(what) => {
                     assert!(self.pushed.is_empty(), "two at a time: {what:?}");

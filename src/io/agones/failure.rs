@@ -46,7 +46,7 @@ impl From<NotGranted> for Failure {
     fn from(error: NotGranted) -> Self {
         let code = match &error {
             // Nothing is wrong with the call: the configuration lacks how players connect.
-            NotGranted::Denied(Denied::Field { field: "public_conn_str", .. } | Denied::Phase(_)) => {
+            NotGranted::Denied(Denied::Field { field: "public_conn_str", .. } | Denied::Phase(_) | Denied::Gone(_)) => {
                 Code::FailedPrecondition
             }
             NotGranted::Denied(Denied::Field { field: "labels" | "annotations", .. } | Denied::Full { .. }) => {

@@ -15,7 +15,7 @@ use super::refusal::{Refusal, json, json_of};
 use super::routes::{Api, Game};
 use super::status::Status;
 use crate::core::event::{Granted, Request, Said};
-use crate::core::ids::ReportId;
+use crate::core::ids::{MatchId, ReportId};
 use crate::core::instance::{CustomData, Health};
 
 /// `{}`: done, nothing more to say.
@@ -68,7 +68,7 @@ pub(super) async fn ready(
     Strict(body): Strict<ReadyBody>,
 ) -> Result<Response, Refusal> {
     let ReadyBody { public_conn_str, private_conn_str, custom_data } = body;
-    let said = Said { joinable: None, public_conn_str, private_conn_str, version: None, custom_data };
+    let said = Said { joinable: None, public_conn_str, private_conn_str, version: None, custom_data, match_id: None };
     check_said(&said)?;
     api.ask(Request::Ready(said)).await?;
     Ok(plain(StatusCode::OK))
@@ -83,6 +83,8 @@ pub(super) struct InstanceBody {
     private_conn_str: Option<String>,
     version: Option<String>,
     custom_data: Option<CustomData>,
+    /// "": none any more.
+    match_id: Option<String>,
 }
 
 impl Shape for InstanceBody {
@@ -97,8 +99,13 @@ pub(super) async fn instance(
     State(api): State<Arc<Api>>,
     Strict(body): Strict<InstanceBody>,
 ) -> Result<Response, Refusal> {
-    let InstanceBody { joinable, public_conn_str, private_conn_str, version, custom_data } = body;
-    let said = Said { joinable, public_conn_str, private_conn_str, version, custom_data };
+    let InstanceBody { joinable, public_conn_str, private_conn_str, version, custom_data, match_id } = body;
+    let match_id = match match_id.as_deref() {
+        None => None,
+        Some("") => Some(None),
+        Some(id) => Some(Some(MatchId::parse(id).map_err(|error| Refusal::field("match_id", error))?)),
+    };
+    let said = Said { joinable, public_conn_str, private_conn_str, version, custom_data, match_id };
     check_said(&said)?;
     api.ask(Request::Instance(said)).await?;
     Ok(plain(StatusCode::OK))

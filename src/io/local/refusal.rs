@@ -72,6 +72,7 @@ impl From<Denied> for Refusal {
         let message = denied.to_string();
         match denied {
             Denied::Field { field, reason } => Self::field(field, reason),
+            Denied::Gone(_) => Self::new(StatusCode::GONE, "gone", message),
             Denied::Phase(_) => Self::new(StatusCode::CONFLICT, "wrong_phase", message),
             Denied::UnknownNotification => Self::new(StatusCode::NOT_FOUND, "unknown_notification", message),
             Denied::UnknownReport => Self::new(StatusCode::NOT_FOUND, "unknown_report", message),

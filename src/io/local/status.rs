@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::core::action::Outcome;
+use crate::core::api::ApiView;
 use crate::core::auth::AuthState;
 use crate::core::snapshot::{self, Snapshot};
 
@@ -39,6 +40,8 @@ pub struct Status {
     pub instance: Instance,
     /// The login.
     pub auth: Auth,
+    /// What the environment's API has.
+    pub api: Api,
     /// The game's process and probes.
     pub game: Game,
     /// Notifications.
@@ -113,6 +116,9 @@ pub struct Instance {
     pub private_conn_str: String,
     /// semver of the game build.
     pub version: Option<String>,
+    /// The match that the game says it plays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub match_id: Option<String>,
 }
 
 /// `auth`
@@ -127,6 +133,34 @@ pub struct Auth {
     pub retry_at: Option<Timestamp>,
     /// Logins that were tried.
     pub attempts: u64,
+}
+
+/// `api`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Api {
+    /// auto, 2023-11, 2026-08: environment.api
+    pub configured: Word,
+    /// 2023-11, between (something is gone, notifications are not), 2026-08: as far as it was met
+    pub generation: Word,
+    /// What the environment does not have (any more).
+    pub gone: Vec<Gone>,
+}
+
+/// One of `api.gone`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Gone {
+    /// notifications, fubar, event, match, audit, unjoinable, match_id, refresh_ttl
+    pub call: Word,
+    /// What is done instead, in words.
+    pub instead: Word,
+    /// Since when that is known; absent where it is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// When it is looked at again; absent where it is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// `game`; what is not known is absent.
@@ -301,6 +335,7 @@ impl Status {
                 retry_at: snapshot.auth.retry_at.map(wall_of),
                 attempts: snapshot.auth.attempts,
             },
+            api: Api::of(&snapshot.api),
             game: Game::of(snapshot),
             notifications: Notifications {
                 state: Cow::Borrowed(snapshot.notifications.state.as_str()),
@@ -360,6 +395,22 @@ impl Game {
     }
 }
 
+impl Api {
+    fn of(view: &ApiView) -> Self {
+        let gone = view.gone.iter().map(|(feature, found)| Gone {
+            call: Cow::Borrowed(feature.as_str()),
+            instead: Cow::Borrowed(feature.instead()),
+            since: found.map(|(since, _)| since.round(Unit::Millisecond).unwrap_or(since)),
+            until: found.map(|(_, until)| wall_of(until)),
+        });
+        Self {
+            configured: Cow::Borrowed(view.choice.as_str()),
+            generation: Cow::Borrowed(view.generation()),
+            gone: gone.collect(),
+        }
+    }
+}
+
 impl Health {
     fn of(view: &snapshot::HealthView) -> Self {
         Self {
@@ -395,6 +446,7 @@ impl Instance {
             public_conn_str: view.join_params.public_conn_str.clone(),
             private_conn_str: view.join_params.private_conn_str.clone(),
             version: view.version.clone(),
+            match_id: view.match_id.as_ref().map(ToString::to_string),
         }
     }
 }

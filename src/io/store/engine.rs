@@ -61,6 +61,9 @@ pub(super) fn is_refusable(record: &Record) -> bool {
         | Record::Sent { .. }
         | Record::Dead { .. }
         | Record::Failures { .. }
+        | Record::Noticed { .. }
+        | Record::Gone { .. }
+        | Record::Back { .. }
         | Record::Closed
         | Record::Superseded => false,
     }
@@ -74,6 +77,7 @@ fn shrinks(record: &Record) -> bool {
         | Record::Sent { .. }
         | Record::Dead { .. }
         | Record::Dropped { .. }
+        | Record::Back { .. }
         | Record::Closed
         | Record::Superseded => true,
         Record::Identity { .. }
@@ -83,6 +87,8 @@ fn shrinks(record: &Record) -> bool {
         | Record::Cadence { .. }
         | Record::Page { .. }
         | Record::Failures { .. }
+        | Record::Noticed { .. }
+        | Record::Gone { .. }
         | Record::Accepted(_)
         | Record::Revived { .. } => false,
     }

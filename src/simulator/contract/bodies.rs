@@ -1,4 +1,4 @@
-//! The bodies of the calls, field by field (2023-11 contract, components).
+//! The bodies of the calls, field by field (2023-11 contract, components); what 2026-08 has otherwise is in `newer`.
 
 use super::{ANY, ID, up_to};
 use crate::simulator::rules::{Field, Rule, optional, required};
@@ -50,7 +50,7 @@ pub(in crate::simulator) const UNDOCUMENTED_LOGIN: &[Field] = &[
 pub(super) const SESSION_UPDATE: &[Field] =
     &[optional("region_id", ID), optional("custom_data", Rule::Data), optional("joinable", Rule::Boolean)];
 
-const STARTUP: Rule = Rule::Object(&[
+pub(super) const STARTUP: Rule = Rule::Object(&[
     required("map", ANY),
     optional("mode", ANY),
     required("misc_params", ANY),
@@ -65,17 +65,16 @@ pub(super) const INSTANCE_REQUEST: &[Field] = &[
     optional("custom_data", Rule::Data),
 ];
 
+pub(super) const JOIN_PARAMS: Rule = Rule::Object(&[
+    required("public_conn_str", ANY),
+    required("private_conn_str", ANY),
+    optional("custom_data", Rule::Data),
+]);
+
 pub(super) const INSTANCE_UPDATE: &[Field] = &[
     optional("allocation_id", ID),
     optional("join_status", Rule::OneOf(&["requested", "allocated", "pending", "joinable", "closed"])),
-    optional(
-        "join_params",
-        Rule::Object(&[
-            required("public_conn_str", ANY),
-            required("private_conn_str", ANY),
-            optional("custom_data", Rule::Data),
-        ]),
-    ),
+    optional("join_params", JOIN_PARAMS),
     optional("version", Rule::Semver),
     optional("custom_data", Rule::Data),
 ];

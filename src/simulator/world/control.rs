@@ -33,6 +33,14 @@ pub enum ControlError {
     /// Notifications that the contract does not take.
     #[error("the notifications are not valid: {0}")]
     Notifications(String),
+    /// custom_data that the contract does not take.
+    #[error("the custom_data is not valid: {0}")]
+    Data(String),
+    /// The generation has no notifications of instances.
+    #[error(
+        "this environment (2026-08) has no notifications of instances; change the session: PATCH /_sim/sessions/ID {{\"custom_data\":{{…}}}}"
+    )]
+    NoNotifications,
     /// A fault rule that cannot be taken.
     #[error(transparent)]
     Fault(#[from] crate::simulator::fault::FaultError),
@@ -57,6 +65,25 @@ impl World {
 
     pub(in crate::simulator) fn delete_session(&mut self, id: &str) -> Result<(), ControlError> {
         if self.book.delete(id) { Ok(()) } else { Err(ControlError::NoSession(id.to_owned())) }
+    }
+
+    /// Somebody changes the session's custom_data.
+    pub(in crate::simulator) fn change_session(
+        &mut self,
+        id: &str,
+        custom_data: &Value,
+        moment: Moment,
+    ) -> Result<(), ControlError> {
+        let mut checker = Checker::default();
+        checker.value(&Rule::Data, custom_data, &[]);
+        if let Some(complaint) = checker.finish().first() {
+            return Err(ControlError::Data(complaint.words()));
+        }
+        let session = self.book.open(id, moment).map_err(|_gone| ControlError::NoSession(id.to_owned()))?;
+        session.custom_data = custom_data.clone();
+        session.changed(moment);
+        self.tell(What::Changed { session_id: id.to_owned() }, moment.now);
+        Ok(())
     }
 
     /// The whole document, for whoever looks at the simulator.
@@ -148,6 +175,9 @@ impl World {
         notifications: &[Value],
         moment: Moment,
     ) -> Result<Vec<String>, ControlError> {
+        if self.is_new {
+            return Err(ControlError::NoNotifications);
+        }
         check_id("the instance id", instance)?;
         let body = json!({"notifications": notifications});
         let mut checker = Checker::default();
@@ -247,6 +277,7 @@ fn blank(id: String, moment: Moment) -> Instance {
         startup: None,
         version: None,
         custom_data: json!({}),
+        match_id: None,
         host: None,
         pulse: Pulse::default(),
         created: moment.text(),

@@ -9,7 +9,7 @@ use super::{Checked, World};
 use crate::simulator::contract;
 use crate::simulator::ledger::{DutyRecord, note};
 use crate::simulator::reply::Reply;
-use crate::simulator::session::{Moment, Player, Session, TEAM_SIZE, custom_data};
+use crate::simulator::session::{Moment, Player, Session, TEAM_SIZE, custom_data, put};
 
 impl World {
     /// POST and PATCH of a match; a PATCH of the running one keeps its beginning.
@@ -47,8 +47,12 @@ impl World {
     }
 
     pub(super) fn put_browser(&mut self, call: &Checked, moment: Moment) -> Result<Reply, Reply> {
+        let mut listing = json!({"custom_data": custom_data(&call.body)});
+        if self.is_new {
+            let created = call.body.get("created_timestamp").cloned().unwrap_or_else(|| json!(moment.text()));
+            put(&mut listing, "created_timestamp", Some(created));
+        }
         let session = self.book.open(call.text("session_id"), moment)?;
-        let listing = json!({"custom_data": custom_data(&call.body)});
         let unlisted = session.browser.replace(listing.clone()).is_none() && call.kind == super::Kind::UpdateBrowser;
         session.changed(moment);
         self.done(call, unlisted.then_some("updated a listing that is not there"), moment);
@@ -91,7 +95,9 @@ impl World {
     pub(super) fn add_player(&mut self, call: &Checked, moment: Moment) -> Result<Reply, Reply> {
         let session = self.book.open(call.text("session_id"), moment)?;
         let uuid = call.text("player_uuid").to_ascii_lowercase();
-        let wanted = call.body.get("team_id").and_then(Value::as_u64).and_then(|id| usize::try_from(id).ok());
+        // 2026-08 lets the service choose; before, the field is required.
+        let wanted = call.body.get("team_id").and_then(Value::as_u64).unwrap_or_default();
+        let wanted = usize::try_from(wanted).ok();
         let wanted = wanted.filter(|id| *id < session.teams.len());
         let team_id = wanted.ok_or_else(|| Reply::not_found("team_not_found", "The session has no such team"))?;
         let others = |team: &Vec<Player>| team.iter().filter(|player| player.uuid != uuid).count();

@@ -15,7 +15,8 @@ use crate::simulator::session::{Instance, Moment, custom_data, uuid};
 impl World {
     pub(super) fn register(&mut self, call: &Checked, moment: Moment) -> Result<Reply, Reply> {
         let given = call.body.get("instance_id").and_then(Value::as_str).map(str::to_owned);
-        let host_type = call.word("host_type").to_owned();
+        // 2026-08 has this default; before, the field is required.
+        let host_type = call.body.get("host_type").and_then(Value::as_str).unwrap_or("dedicated").to_owned();
         // Who names itself, or is a player, is the host; otherwise one is asked for, to be spawned by the backend.
         let is_host = given.is_some() || host_type == "player";
         let id = given.unwrap_or_else(|| uuid(&mut self.rng));
@@ -29,6 +30,7 @@ impl World {
             startup: call.body.get("instance_startup_params").cloned(),
             version: None,
             custom_data: custom_data(&call.body),
+            match_id: None,
             host: Some(call.client.clone()),
             pulse: Pulse::default(),
             created: moment.text(),
@@ -60,6 +62,7 @@ impl World {
         instance.join_params = call.body.get("join_params").cloned();
         instance.version = call.body.get("version").cloned();
         instance.custom_data = custom_data(&call.body);
+        instance.match_id = call.body.get("match_id").cloned();
         instance.host = Some(call.client.clone());
         let oddity = instance.oddity(&before);
         let (instance_id, join_status) = (instance.id.clone(), instance.join_status.clone());
@@ -95,11 +98,15 @@ impl World {
     }
 
     pub(super) fn post_health(&mut self, call: &Checked, moment: Moment) -> Result<Reply, Reply> {
-        let rules = self.book.rules;
+        let (rules, is_new) = (self.book.rules, self.is_new);
         let (instance_id, sent) = (call.word("instance_id"), call.word("instance_health"));
         let session = self.book.open(call.text("session_id"), moment)?;
         let instance = session.instance_named(instance_id).ok_or_else(Reply::no_instance)?;
         let answered = instance.pulse.post(sent, moment.now, rules);
+        // In 2026-08 a beat keeps the session alive, unless it is told not to.
+        if is_new && call.flag("refresh_ttl", true) {
+            session.refresh(moment);
+        }
         let record = HealthRecord {
             at_ms: self.elapsed_ms(moment.now),
             session_id: call.text("session_id").to_owned(),
@@ -161,7 +168,7 @@ impl Instance {
             "joinable" if !reachable("public_conn_str") && !reachable("private_conn_str") => {
                 Some("is joinable without a connection string")
             }
-            "pending" | "joinable" if before == "closed" => Some("reopened a closed instance"),
+            "pending" | "joinable" | "unjoinable" if before == "closed" => Some("reopened a closed instance"),
             "pending" if before == "joinable" => Some("moved a joinable instance back to pending"),
             _ => None,
         }

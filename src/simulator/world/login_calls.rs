@@ -35,7 +35,7 @@ impl World {
         let user = match grant.as_str() {
             "basic" => self.desk.user(given, agreed).map(Some).map_err(own),
             "refresh" => self.desk.refresh(given, &call.client, moment.now).map(|holder| holder.user).map_err(own),
-            // Only reached where the options allow it; the contract's rules refuse it.
+            // In 2026-08, or where the options allow it; the rules of 2023-11 refuse it.
             "client_credentials" => Ok(None),
             other => Err((format!("{other}_disabled"), format!("{other} authentication is currently disabled"))),
         };
@@ -71,6 +71,11 @@ impl World {
             "client_uuid": id("client"),
             "access_token": self.desk.issue(&call.client, user, moment, &mut self.rng),
         });
+        if self.is_new {
+            put(&mut document, "client_id", Some(json!(call.client)));
+            put(&mut document, "token_type", Some(json!("Bearer")));
+            put(&mut document, "expires_in", Some(json!(self.desk.lifetime().as_secs())));
+        }
         if call.body.get("include_refresh") == Some(&json!(true)) {
             let token = self.desk.issue_refresh(&call.client, user, &mut self.rng);
             put(&mut document, "refresh_token", Some(json!(token)));

@@ -46,6 +46,11 @@ impl World {
         if let Some(joinable) = call.body.get("joinable").and_then(Value::as_bool) {
             session.joinable = joinable;
         }
+        if let Some(fields) = call.body.get("joinability").and_then(Value::as_object) {
+            for (name, value) in fields {
+                put(&mut session.joinability, name, Some(value.clone()));
+            }
+        }
         session.changed(moment);
         let reply = Reply::ok(&session.document(true)).tagged(&session.etag(), None);
         self.done(call, None, moment);

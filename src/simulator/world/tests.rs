@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::simulator::contract::{Route, route};
 use crate::simulator::ledger::{Outcome, RequestRecord};
-use crate::simulator::options::{ClientSpec, UserSpec};
+use crate::simulator::options::{ClientSpec, Generation, UserSpec};
 
 /// A world, a client with a token, and a time of its own.
 struct Scene {
@@ -59,7 +59,9 @@ impl Scene {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let mut arrived = Arrived::head(&parts, SocketAddr::from(([127, 0, 0, 1], 1)));
         arrived.body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-        let Route::Call(operation, parts) = route(method, parts.uri.path()) else { panic!("no such call: {uri}") };
+        let Route::Call(operation, parts) = route(Generation::V2023_11, method, parts.uri.path()) else {
+            panic!("no such call: {uri}")
+        };
         let number = self.world.ledger.arrived(record());
         let checked = self.world.examine(number, operation, &parts, &arrived, true, self.moment);
         let reply = checked.map_or_else(|refused| refused, |checked| self.world.act(&checked, self.moment));

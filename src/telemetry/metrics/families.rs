@@ -76,6 +76,8 @@ families! {
     READY: "rallyhere_agent_ready" Gauge ["instance"] "Whether the game has said that it is ready";
     PERMISSION_MISSING: "rallyhere_agent_permission_missing" Gauge ["instance", "call"]
         "Whether the backend refuses this call to us for want of a permission";
+    API_GONE: "rallyhere_agent_api_gone" Gauge ["instance", "call"]
+        "Whether the environment's API does not have this (any more), by what the agent has learnt or was told";
     CALLS_FAILED: "rallyhere_agent_calls_failed_total" Counter ["instance"]
         "Calls to the backend that failed, as the instance counts them: what is no failure, such as a long poll cut by a proxy, is left out";
 

@@ -13,6 +13,7 @@ use super::meters::InstanceMeter;
 use super::own::Own;
 use super::sheet::{Sheet, Value};
 use super::{Meters, Seen};
+use crate::core::api::Feature;
 use crate::core::auth::AuthState;
 use crate::core::call::CallKind;
 use crate::core::instance::Health;
@@ -119,6 +120,12 @@ fn life(page: &Page, sheet: &mut Sheet<'_>) -> fmt::Result {
         // A login needs no permission.
         for kind in CallKind::ALL.into_iter().filter(|kind| *kind != CallKind::Login) {
             missing.add(&[name, kind.as_str()], snapshot.forbidden.contains_key(&kind))?;
+        }
+    }
+    let mut gone = sheet.family(&f::API_GONE)?;
+    for (name, snapshot) in page.instances() {
+        for feature in Feature::ALL {
+            gone.add(&[name, feature.as_str()], snapshot.api.gone.contains_key(&feature))?;
         }
     }
     page.each(sheet, &f::CALLS_FAILED, |snapshot| snapshot.counters.calls_failed.into())

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rallyhere_agent::clock;
 use rallyhere_agent::core::Birth;
+use rallyhere_agent::core::api::Choice;
 use rallyhere_agent::core::call::{Answer, Call, CallKind, Failure, FailureKind, LoggedIn, Login, Page};
 use rallyhere_agent::core::durable::{Durable, Record};
 use rallyhere_agent::core::event::StoreFault;
@@ -113,7 +114,7 @@ impl FakeBackend {
             }
             Call::HealthConfig => Answer::HealthConfig(HealthConfig { cadence: CADENCE }),
             Call::PostHealth { health, .. } => Answer::HealthAccepted(*health),
-            Call::Fubar { .. } | Call::PostEvent { .. } | Call::Duty { .. } => Answer::Accepted,
+            Call::Fubar { .. } | Call::PostEvent { .. } | Call::Audit { .. } | Call::Duty { .. } => Answer::Accepted,
             Call::Poll { .. } => Answer::Page(Page::default()),
             Call::FindSession { .. } => unreachable!("no test here has an allocation"),
         })
@@ -125,7 +126,14 @@ fn info(instance_id: InstanceId, join_status: JoinStatus) -> InstanceInfo {
 }
 
 fn session_of(session: &SessionId, instance: Option<InstanceInfo>) -> Answer {
-    let session = Session { session_id: session.clone(), region_id: None, instance, document: Arc::from("{}") };
+    let session = Session {
+        session_id: session.clone(),
+        region_id: None,
+        instance,
+        document: Arc::from("{}"),
+        print: 0,
+        is_new: false,
+    };
     Answer::Session { session: Box::new(session), etag: None }
 }
 
@@ -245,6 +253,7 @@ pub(crate) fn newborn(name: &str) -> Newborn<NoSide> {
 pub(crate) fn instance(name: &str) -> (Params, Birth) {
     let params = Params {
         name: InstanceName::parse(name).unwrap(),
+        api: Choice::Auto,
         target: Target::Session { session: session(name), allocation: None },
         instance_id: None,
         host_type: "dedicated".to_owned(),
@@ -271,6 +280,7 @@ pub(crate) fn instance(name: &str) -> (Params, Birth) {
         notifications: true,
         page_size: 100,
         poll_deadline: Duration::from_secs(25),
+        session_interval: Duration::from_secs(5),
         inbox_limit: 1000,
         automatic_fubar: true,
         drain_timeout: Duration::from_secs(60),

@@ -16,6 +16,7 @@ use rallyhere_agent::ports::Store as _;
 use serde_json::{Value, json};
 
 use super::witness::ids;
+use crate::process::generations::Reports as _;
 use crate::process::home::Home;
 use crate::process::stage::{SESSION, Stage};
 
@@ -163,10 +164,14 @@ async fn the_state_of_the_first_schema_is_read_whole() {
 async fn goes_on(home: &Home, stage: &Stage, reports: &[&str], events: usize) {
     let mut agent = home.start();
     agent.until_phase("serving").await;
-    stage.until("the reports", |ledger| ledger.fubars.len() == reports.len() && ledger.events.len() == events).await;
+    stage
+        .until("the reports", |ledger| {
+            ledger.fubars_told().len() == reports.len() && ledger.events_told().len() == events
+        })
+        .await;
     agent.until("an empty outbox", |status| status["outbox"]["waiting"] == 0).await;
     let errors = stage.simulator.read_ledger(|ledger| {
-        ledger.fubars.iter().map(|report| report.body["error"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        ledger.fubars_told().iter().map(|report| report.body["error"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     });
     assert_eq!(errors, reports);
     let page = agent.get("/v1/notifications").await;

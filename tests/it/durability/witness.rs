@@ -6,6 +6,7 @@ use rallyhere_agent::simulator::RequestRecord;
 use serde_json::{Value, json};
 
 use crate::process::agent::Agent;
+use crate::process::generations::as_told;
 use crate::process::home::Home;
 use crate::process::socket;
 use crate::process::stage::{SESSION, Stage, until};
@@ -195,11 +196,8 @@ pub(super) fn arrivals(stage: &Stage) -> Vec<(Told, u64)> {
     let told = |request: &RequestRecord| {
         let body =
             request.body.as_ref().filter(|_| request.processed && request.status.is_none_or(|status| status == 200))?;
-        let words = match request.call {
-            Some("fubar") => &body["error"],
-            Some("event") => &body["event_code"],
-            _ => return None,
-        };
+        let (what, body) = as_told(request.call?, body)?;
+        let words = if what == "fubar" { &body["error"] } else { &body["event_code"] };
         Some((Told::read(words.as_str()?)?, request.number))
     };
     stage.requests().iter().filter_map(told).collect()

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::net::UnixDatagram;
 
 use super::{lines, serving, set_aside, until_all_is_done, until_gone, until_lines};
+use crate::process::generations::not_today;
 use crate::process::home::Home;
 use crate::process::stage::{SECRET, SESSION, Stage, Stopwatch};
 
@@ -27,6 +28,9 @@ fn id_of(line: &str) -> String {
 
 #[tokio::test]
 async fn a_hook_gets_each_one_in_order_and_exit_code_zero_takes_it() {
+    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = hooked(&stage, "cat >> $D/got; echo taken $RALLYHERE_NOTIFICATION_ID");
     let mut agent = serving(&home, &stage).await;
@@ -45,6 +49,9 @@ async fn a_hook_gets_each_one_in_order_and_exit_code_zero_takes_it() {
 
 #[tokio::test]
 async fn a_hook_that_will_not_take_one_does_not_keep_the_others() {
+    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
+        return;
+    }
     let stage = Stage::start().await;
     let script = "read -r line; echo \"$RALLYHERE_NOTIFICATION_ATTEMPT $line\" >> $D/got
         case $line in *poison*) echo no such player >&2; exit 3;; esac";
@@ -83,6 +90,9 @@ async fn a_hook_that_will_not_take_one_does_not_keep_the_others() {
 
 #[tokio::test]
 async fn a_hook_that_hangs_is_killed_with_its_children_and_the_next_one_comes() {
+    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
+        return;
+    }
     let stage = Stage::start().await;
     let script = "read -r line
         case $line in *poison*) ;; *) echo $RALLYHERE_NOTIFICATION_ID >> $D/got; exit 0;; esac
@@ -107,6 +117,9 @@ async fn a_hook_that_hangs_is_killed_with_its_children_and_the_next_one_comes() 
 
 #[tokio::test]
 async fn a_hook_that_does_not_read_is_none_the_worse_for_it() {
+    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = hooked(&stage, "exec <&-; echo $RALLYHERE_NOTIFICATION_ID >> $D/got");
     let mut agent = serving(&home, &stage).await;
@@ -118,6 +131,9 @@ async fn a_hook_that_does_not_read_is_none_the_worse_for_it() {
 
 #[tokio::test]
 async fn a_hook_that_is_not_there_yet_costs_nothing() {
+    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = Home::new(&stage).alone();
     let (hook, got) = (home.path("hook"), home.path("home/got"));
@@ -147,6 +163,9 @@ async fn a_hook_that_is_not_there_yet_costs_nothing() {
 
 #[tokio::test]
 async fn killed_between_push_and_acknowledgement_it_pushes_the_same_again_and_loses_none() {
+    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
+        return;
+    }
     let stage = Stage::start().await;
     // Each waits for its leave, once it has written down what it got.
     let script = "echo $RALLYHERE_NOTIFICATION_ID $RALLYHERE_NOTIFICATION_ATTEMPT >> $D/got
@@ -175,6 +194,9 @@ async fn killed_between_push_and_acknowledgement_it_pushes_the_same_again_and_lo
 
 #[tokio::test]
 async fn an_agent_that_ends_takes_its_hook_along() {
+    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = hooked(&stage, "sleep 600 & echo $! > $D/pids; echo $$ >> $D/pids; wait")
         .set("notifications.deliver_timeout", "8s");
@@ -190,6 +212,9 @@ async fn an_agent_that_ends_takes_its_hook_along() {
 
 #[tokio::test]
 async fn a_hook_knows_nothing_that_is_only_for_the_agent() {
+    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = hooked(&stage, "env > $D/fresh; mv $D/fresh $D/env").without("auth.client_secret_file");
     let (credentials, notify) = (home.path("credentials"), home.path("notify"));
@@ -222,6 +247,9 @@ async fn a_hook_knows_nothing_that_is_only_for_the_agent() {
 
 #[tokio::test]
 async fn the_output_of_a_hook_is_logged_up_to_a_bound() {
+    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
+        return;
+    }
     let stage = Stage::start().await;
     let script = "i=0; while [ $i -lt 100 ]; do echo out-$i; i=$((i+1)); done
         printf '%01000d\\n' 7 >&2; printf 'forged\\033[31m line' >&2; exit 0";
@@ -240,6 +268,9 @@ async fn the_output_of_a_hook_is_logged_up_to_a_bound() {
 
 #[tokio::test]
 async fn health_goes_on_while_a_hook_hangs() {
+    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = hooked(&stage, "sleep 600").set("notifications.deliver_timeout", "8s");
     let mut agent = serving(&home, &stage).await;

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use super::serving;
+use crate::process::generations::not_today;
 use crate::process::home::Home;
 use crate::process::stage::{Stage, until};
 
@@ -45,6 +46,9 @@ impl Reader {
 
 #[tokio::test]
 async fn a_stream_goes_on_behind_the_last_event_after_a_kill() {
+    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = Home::new(&stage).alone();
     let agent = serving(&home, &stage).await;

@@ -2,19 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use rallyhere_agent::core::call::Call;
 use rallyhere_agent::wire;
 use rallyhere_agent::wire::login::{self, Grant};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use super::every_call;
+use super::{calls_of_today, every_call};
 
-const DOCUMENT: &str = "rallyhere-2023-11.openapi.json";
-
-fn contract() -> Option<Value> {
+fn contract(document: &str) -> Option<Value> {
     let dir = std::env::var_os("RALLYHERE_CONTRACT_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/contract"), PathBuf::from);
-    let text = std::fs::read(dir.join(DOCUMENT)).ok()?;
+    let text = std::fs::read(dir.join(document)).ok()?;
     Some(serde_json::from_slice(&text).unwrap())
 }
 
@@ -71,21 +70,36 @@ fn check(contract: &Value, schema: &Value, value: &Value, place: &str) {
 
 #[test]
 fn every_request_holds_to_the_contract() {
-    let Some(contract) = contract() else {
-        println!("skipped: no {DOCUMENT}; set RALLYHERE_CONTRACT_DIR");
+    let grants =
+        [Grant::ClientCredentials, Grant::Basic { username: "u", password: "p" }, Grant::Refresh { token: "t" }];
+    check_all("rallyhere-2023-11.openapi.json", every_call(), &grants);
+}
+
+#[test]
+fn every_request_to_a_service_of_today_holds_to_its_contract() {
+    let grants = [
+        Grant::ClientCredentials,
+        Grant::ClientCredentialsV1,
+        Grant::Basic { username: "u", password: "p" },
+        Grant::Refresh { token: "t" },
+    ];
+    check_all("rallyhere-2026-08.openapi.json", calls_of_today(), &grants);
+}
+
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
+fn check_all(document: &str, calls: Vec<Call>, grants: &[Grant<'_>]) {
+    let Some(contract) = contract(document) else {
+        println!("skipped: no {document}; set RALLYHERE_CONTRACT_DIR");
         return;
     };
-    let requests = every_call().into_iter().map(|call| {
+    let requests = calls.into_iter().map(|call| {
         let request = wire::encode(&call);
         (request.method.as_str(), request.path_and_query, request.body)
     });
-    let logins =
-        [Grant::ClientCredentials, Grant::Basic { username: "u", password: "p" }, Grant::Refresh { token: "t" }].map(
-            |grant| {
-                let request = login::encode("id", "secret", grant);
-                ("POST", request.path.to_owned(), Some(request.body.expose_secret().to_vec()))
-            },
-        );
+    let logins = grants.iter().map(|grant| {
+        let request = login::encode("id", "secret", *grant);
+        ("POST", request.path.to_owned(), Some(request.body.expose_secret().to_vec()))
+    });
     for (method, path_and_query, body) in requests.chain(logins) {
         let (path, query) = path_and_query.split_once('?').unwrap_or((&path_and_query, ""));
         let operation = operation(&contract, method, path);

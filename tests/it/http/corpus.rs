@@ -10,7 +10,7 @@ use rallyhere_agent::ports::{Authenticator as _, Backend as _};
 use tokio::task::JoinSet;
 
 use super::stub::{Step, Stub, answer, ok};
-use super::{client_credentials, environment, every_call, logged_in, read, short};
+use super::{audit, client_credentials, environment, every_call, logged_in, read, short};
 
 use FailureKind::{Cut, Malformed, NotFound, Redirected, Rejected, Server, TimedOut, Unsupported};
 
@@ -208,7 +208,7 @@ async fn every_answer_to_every_call_is_a_typed_outcome_in_time() {
         }
 
         let mut calls = JoinSet::new();
-        for call in every_call() {
+        for call in every_call().into_iter().chain([audit()]) {
             let backend = backend.clone();
             calls.spawn(async move {
                 let begun = clock::now();

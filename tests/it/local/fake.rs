@@ -35,6 +35,7 @@ pub(crate) fn snapshot() -> Snapshot {
         ready: true,
         auth: Arc::default(),
         forbidden: [].into(),
+        api: rallyhere_agent::core::api::ApiView::default(),
         health: HealthView {
             verdict: Health::Healthy,
             reason: Arc::from("the game says so"),
@@ -59,6 +60,8 @@ pub(crate) fn snapshot() -> Snapshot {
                 region_id: Some("eu".to_owned()),
                 instance: None,
                 document: Arc::from(DOCUMENT),
+                print: 0,
+                is_new: false,
             }),
             etag: Some(Etag::parse("\"v7\"").unwrap()),
             seen: now,

@@ -5,6 +5,7 @@ use rallyhere_agent::simulator::{Fault, Outage, Outcome};
 use serde_json::{Value, json};
 
 use super::agent::Agent;
+use super::generations::{as_told, not_today};
 use super::home::Home;
 use super::socket;
 use super::stage::{CLIENT, SECRET, SESSION, Stage, until};
@@ -23,12 +24,17 @@ async fn accepted(agent: &mut Agent, method: &str, path: &str, body: Option<Valu
 fn told(stage: &Stage) -> Vec<String> {
     let requests = stage.requests();
     let through_the_outbox = |call: &str| {
-        ["fubar", "event", "remove_player", "update_session"].contains(&call)
+        ["fubar", "event", "audit", "remove_player", "update_session"].contains(&call)
             || call.ends_with("_match")
             || call.ends_with("_browser")
     };
     let done = requests.iter().filter(|request| request.processed && request.outcome == Outcome::Answered);
-    done.filter_map(|request| request.call).filter(|call| through_the_outbox(call)).map(str::to_owned).collect()
+    let named = done.filter_map(|request| {
+        let call = request.call.filter(|call| through_the_outbox(call))?;
+        let report = request.body.as_ref().and_then(|body| as_told(call, body));
+        Some(report.map_or(call, |(what, _)| what).to_owned())
+    });
+    named.filter(|call| call != "audit").collect()
 }
 
 /// A player joins the session, as a game client would have it.
@@ -60,6 +66,9 @@ async fn until_told(stage: &Stage, count: usize) {
 
 #[tokio::test]
 async fn all_of_them_arrive_in_order_across_an_outage_and_a_kill() {
+    if not_today("generations::today_matches_are_named_by_the_instance_and_a_drain_shows_unjoinable_before_closed") {
+        return;
+    }
     let stage = Stage::start().await;
     join(&stage).await;
     let home = Home::new(&stage).alone().with_quick_logins();
@@ -120,6 +129,9 @@ async fn all_of_them_arrive_in_order_across_an_outage_and_a_kill() {
 
 #[tokio::test]
 async fn a_beginning_that_nobody_answered_is_known_for_our_own_after_a_kill() {
+    if not_today("generations::today_matches_are_named_by_the_instance_and_a_drain_shows_unjoinable_before_closed") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = Home::new(&stage).alone();
     let mut agent = serving(&home, &stage).await;
@@ -146,18 +158,21 @@ async fn a_server_that_closes_is_listed_no_more() {
     let home = Home::new(&stage).alone();
     let mut agent = serving(&home, &stage).await;
     accepted(&mut agent, "POST", "/v1/browser", Some(json!({"custom_data": {"map": "canyon"}}))).await;
-    until_told(&stage, 1).await;
+    // The next one leaves only once the disk knows of this one: the kill puts nothing of it in doubt.
+    accepted(&mut agent, "POST", "/v1/events", Some(json!({"event_code": "listed"}))).await;
+    until_told(&stage, 2).await;
     agent.kill().await;
     // Another process, and it knows all the same.
     let mut agent = serving(&home, &stage).await;
     agent.post("/v1/health", json!({"status": "healthy"})).await;
     agent.terminate();
     agent.until_phase("draining").await;
-    until_told(&stage, 2).await;
+    stage.until_count("delete_browser", 1).await;
     let (status, refusal) = agent.call("POST", "/v1/browser", Some(json!({}))).await;
     assert_eq!((status, &refusal["error"]["code"]), (409, &json!("wrong_phase")));
     agent.finish().await;
-    assert_eq!(told(&stage), ["add_browser", "delete_browser"]);
+    let listings: Vec<String> = told(&stage).into_iter().filter(|call| call.ends_with("_browser")).collect();
+    assert_eq!(listings, ["add_browser", "delete_browser"]);
     assert!(stage.simulator.session(SESSION).unwrap()["browser"].is_null());
     let requests = stage.requests();
     let number = |call| requests.iter().find(|request| request.call == Some(call)).unwrap().number;
@@ -166,6 +181,9 @@ async fn a_server_that_closes_is_listed_no_more() {
 
 #[tokio::test]
 async fn a_session_that_is_somebody_elses_by_now_is_told_nothing() {
+    if not_today("generations::today_matches_are_named_by_the_instance_and_a_drain_shows_unjoinable_before_closed") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = Home::new(&stage).alone();
     let mut agent = serving(&home, &stage).await;

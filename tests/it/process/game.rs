@@ -4,6 +4,7 @@ use rallyhere_agent::simulator::Ledger;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
+use super::generations::{as_told, way};
 use super::home::Home;
 use super::stage::{SESSION, Stage, Stopwatch, until};
 
@@ -19,7 +20,12 @@ fn with_game(stage: &Stage, script: &str) -> Home {
 
 /// The bodies of the calls of one kind that the backend carried out.
 fn told(ledger: &Ledger, call: &str) -> Vec<Value> {
-    ledger.of(call).filter(|request| request.processed).filter_map(|request| request.body.clone()).collect()
+    let done = ledger.of(way(call)).filter(|request| request.processed).filter_map(|request| request.body.as_ref());
+    let told = done.filter_map(|body| match as_told(way(call), body) {
+        Some((what, body)) => (what == call).then_some(body),
+        None => Some(body.clone()),
+    });
+    told.collect()
 }
 
 fn fubars(stage: &Stage) -> Vec<String> {

@@ -44,6 +44,8 @@ impl Home {
             .set("auth.client_id", CLIENT)
             .set("auth.client_secret_file", file)
             .set("instance.session_id", SESSION)
+            // Where it stands for notifications, no test is to wait long for it.
+            .set("notifications.session_interval", "1s")
             .set("admin.listen", "")
             // The host of the tests is none of their business.
             .set("shutdown.inhibit", "off")

@@ -3,6 +3,7 @@
 use rallyhere_agent::simulator::{AllocationSpec, Options, UserSpec};
 use serde_json::json;
 
+use super::generations::{Reports as _, is_new};
 use super::home::Home;
 use super::stage::{SECRET, SESSION, Stage, options};
 
@@ -31,8 +32,9 @@ async fn a_self_registered_instance_lives_from_registration_to_its_end() {
     let page = agent.get("/v1/notifications?wait=25").await;
     assert_eq!(
         (&page["notifications"][0]["message"], page["notifications"][1].is_null()),
-        (&json!("a player comes"), true)
+        (&json!(if is_new() { "session_changed" } else { "a player comes" }), true)
     );
+    let id = if is_new() { page["notifications"][0]["notification_id"].clone() } else { json!(id) };
     let acknowledged = agent.post("/v1/notifications/ack", json!({"notification_id": id})).await;
     assert_eq!(acknowledged, json!({"acknowledged": 1}));
     assert_eq!(agent.get("/v1/notifications").await, json!({"notifications": []}));
@@ -40,11 +42,11 @@ async fn a_self_registered_instance_lives_from_registration_to_its_end() {
     let report = agent.post("/v1/fubar", json!({"error": "physics_stuck"})).await;
     assert!(report["report_id"].is_string(), "{report}");
     let event = agent.post("/v1/events", json!({"event_code": "round_over", "custom_data": {"round": "2"}})).await;
-    stage.until("report and event", |ledger| ledger.fubars.len() + ledger.events.len() == 2).await;
+    stage.until("report and event", |ledger| ledger.fubars_told().len() + ledger.events_told().len() == 2).await;
     let ledger = stage.simulator.ledger();
     let expected = json!({"instance_id": joinable["instance_id"], "error": "physics_stuck", "region": "us-east"});
-    assert_eq!(ledger.fubars[0].body, expected, "the session's region comes before ours");
-    let sent = &ledger.events[0].body;
+    assert_eq!(ledger.fubars_told()[0].body, expected, "the session's region comes before ours");
+    let sent = &ledger.events_told()[0].body;
     assert_eq!((&sent["event_code"], &sent["custom_data"]["round"]), (&json!("round_over"), &json!("2")));
     assert_eq!(sent["custom_data"]["report_id"], event["event_id"]);
 

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
+use super::generations::{Reports as _, not_today};
 use super::home::Home;
 use super::stage::{SESSION, Stage, until};
 
@@ -218,6 +219,9 @@ async fn a_log_whose_reader_has_gone_stops_nothing() {
 
 #[tokio::test]
 async fn the_commands_speak_to_a_running_agent() {
+    if not_today("2023-11: the commands are of the local API, which is the same") {
+        return;
+    }
     let stage = Stage::start().await;
     let home = Home::new(&stage);
     let mut agent = home.start();
@@ -241,9 +245,9 @@ async fn the_commands_speak_to_a_running_agent() {
     assert_eq!(home.command(&["fubar", "stuck", "--key", "k1"]).await, (code, report));
     let (code, event) = home.command(&["event", "round_over", "--data", "round=2"]).await;
     assert_eq!(code, 0);
-    stage.until("both", |ledger| ledger.fubars.len() + ledger.events.len() == 2).await;
+    stage.until("both", |ledger| ledger.fubars_told().len() + ledger.events_told().len() == 2).await;
     let ledger = stage.simulator.ledger();
-    assert_eq!(ledger.events[0].body["custom_data"], json!({"round": "2", "report_id": event.trim()}));
+    assert_eq!(ledger.events_told()[0].body["custom_data"], json!({"round": "2", "report_id": event.trim()}));
 
     let id = stage.notify("hello");
     agent.until("it", |status| status["notifications"]["inbox"] == 1).await;

@@ -5,6 +5,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::agent::Agent;
+use super::generations::Reports as _;
 use super::home::Home;
 use super::stage::{SESSION, Stage, Stopwatch, options};
 
@@ -229,7 +230,7 @@ async fn what_could_not_be_delivered_stays_for_the_next_start() {
     let mut again = home.start();
     assert_eq!(again.exit_code().await, 0);
     let ledger = stage.simulator.ledger();
-    let errors: Vec<_> = ledger.fubars.iter().map(|report| report.body["error"].clone()).collect();
+    let errors: Vec<_> = ledger.fubars_told().iter().map(|report| report.body["error"].clone()).collect();
     assert_eq!(errors, ["last_words"]);
     assert_eq!((stage.count("register"), stage.count("unregister")), (1, 1));
 }

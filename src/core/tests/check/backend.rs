@@ -69,7 +69,14 @@ impl Backend {
 
     fn document(&self) -> Answer {
         let instance = self.instance.clone();
-        let session = Session { session_id: session_id(), region_id: None, instance, document: Arc::from("") };
+        let session = Session {
+            session_id: session_id(),
+            region_id: None,
+            instance,
+            document: Arc::from(""),
+            print: 0,
+            is_new: false,
+        };
         Answer::Session { session: Box::new(session), etag: self.etag() }
     }
 
@@ -144,7 +151,7 @@ impl Backend {
                 (Ok(Answer::Accepted), None)
             }
             // Nobody has duties here.
-            Call::PostEvent { .. } | Call::Duty { .. } => (Ok(Answer::Accepted), None),
+            Call::PostEvent { .. } | Call::Audit { .. } | Call::Duty { .. } => (Ok(Answer::Accepted), None),
             Call::Poll { after, page_size, .. } => {
                 let from = self.after(after.as_ref().map(|id| id.as_str()));
                 let to = self.published.min(from + usize::from(*page_size));

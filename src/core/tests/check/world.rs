@@ -468,6 +468,7 @@ impl World {
                 | CallKind::Unregister
                 | CallKind::Fubar
                 | CallKind::PostEvent
+                | CallKind::Audit
                 | CallKind::Match
                 | CallKind::Browser
                 | CallKind::UpdateSession
@@ -729,7 +730,7 @@ impl World {
                 }
             }
             // A world without a push way.
-            Action::Note(_) | Action::HandOver(_) => {}
+            Action::Note(_) | Action::Learnt { .. } | Action::HandOver(_) => {}
             Action::Exit(outcome) => {
                 let host = self.host_mut(at);
                 host.over = Some(outcome);

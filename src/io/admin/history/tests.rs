@@ -26,6 +26,7 @@ impl Past {
             ready: false,
             auth: Arc::default(),
             forbidden: [].into(),
+            api: crate::core::api::ApiView::default(),
             health: HealthView {
                 verdict: Health::Healthy,
                 reason: Arc::from(""),
