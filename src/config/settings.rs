@@ -81,6 +81,8 @@ pub struct Instance {
     pub probes: Vec<Probe>,
     /// `notifications.deliver` and what belongs to it.
     pub hand_off: HandOff,
+    /// allocation.file; there where instance.source is "multiplay" or "file".
+    pub allocation_file: Option<PathBuf>,
 }
 
 /// `game.*`: the process of the game.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::action::{Action, Note, Outcome};
+use super::allocation::Clerk;
 use super::common::{Common, Region};
 use super::drain::Drain;
 use super::durable::{Content, Durable, Record};
@@ -54,6 +55,7 @@ pub struct Birth {
 #[derive(Debug, Clone)]
 pub struct Agent {
     common: Common,
+    clerk: Clerk,
     lifecycle: Lifecycle,
     reader: SessionReader,
     publisher: Publisher,
@@ -80,7 +82,9 @@ impl Agent {
         if !is_ours {
             common.begin_another_life();
         }
+        let clerk = Clerk::new(&mut common);
         let mut agent = Self {
+            clerk,
             lifecycle: Lifecycle::new(birth.fresh_id),
             reader: SessionReader::new(now),
             publisher: Publisher::new(),
@@ -115,6 +119,7 @@ impl Agent {
         }
         let common = &mut self.common;
         match region {
+            Region::Allocation => self.clerk.handle_answer(common, id, result),
             Region::Lifecycle => self.lifecycle.handle_answer(common, &mut self.publisher, id, result),
             Region::Session => {
                 if let Some(sighting) = self.reader.handle_answer(common, id, result) {
@@ -150,6 +155,7 @@ impl Agent {
         if result.is_err() {
             self.common.store.faults += 1;
         }
+        self.clerk.handle_stored(&mut self.common, ticket, result);
         self.lifecycle.handle_stored(ticket);
         self.notifications.handle_stored(&mut self.common, ticket);
         self.hand_off.handle_stored(ticket);
@@ -174,6 +180,12 @@ impl Agent {
                 self.game.beats(&self.common);
                 self.common.reply(id, Ok(Granted::Done));
             }
+            Request::Source(word) => {
+                self.clerk.hear(word);
+                self.common.reply(id, Ok(Granted::Done));
+            }
+            Request::Give(allocation) => self.clerk.allocate(&mut self.common, id, allocation),
+            Request::TakeBack => self.clerk.deallocate(&mut self.common, &mut self.drain, id),
             Request::Allocate => self.sdk.ask(&mut self.common, id, SdkChange::Allocated),
             Request::Reserve { seconds } => self.sdk.reserve(&mut self.common, id, seconds),
             Request::Label { key, value } => self.sdk.ask(&mut self.common, id, SdkChange::Label { key, value }),
@@ -234,6 +246,7 @@ impl Agent {
     }
 
     fn reloaded(&mut self) {
+        self.clerk.reloaded(self.common.now);
         self.lifecycle.reloaded();
         self.reader.reloaded(self.common.now);
         self.publisher.reloaded();
@@ -245,6 +258,9 @@ impl Agent {
 
     /// Brings every region up to date until the phase stands still.
     fn settle(&mut self) {
+        if self.clerk.advance(&mut self.common, &mut self.drain) {
+            self.sdk.wind(&self.common);
+        }
         self.sdk.advance(&mut self.common);
         for _ in 0..STEPS {
             self.look_after_the_game();
@@ -388,6 +404,7 @@ impl Machine for Agent {
         }
         earliest([
             Some(common.now + IDLE),
+            self.clerk.poll_timeout(common),
             self.lifecycle.poll_timeout(common),
             self.reader.poll_timeout(common),
             self.publisher.poll_timeout(common),
@@ -409,6 +426,7 @@ impl Machine for Agent {
             phase: common.phase,
             phase_since: common.phase_since,
             ready: self.game.is_ready(common),
+            allocation: self.clerk.view(common),
             auth: Arc::clone(&common.auth),
             forbidden: common.forbidden.clone(),
             health: HealthView {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::allocation::AllocationParams;
 use super::ids::{AllocationId, InstanceId, InstanceName, SessionId};
 use super::instance::{CustomData, Health, JoinParams, StartupParams};
 
@@ -17,6 +18,8 @@ pub enum Target {
     },
     /// By the allocation that it will be bound to.
     Allocation(AllocationId),
+    /// Not known yet: `instance.source` will say ([`super::allocation`]).
+    Awaited,
 }
 
 impl Target {
@@ -25,6 +28,7 @@ impl Target {
         match self {
             Self::Session { allocation, .. } => allocation.as_ref(),
             Self::Allocation(id) => Some(id),
+            Self::Awaited => None,
         }
     }
 }
@@ -80,8 +84,10 @@ pub enum Deliver {
 pub struct Params {
     /// Its name in the configuration; "default" where there is only one.
     pub name: InstanceName,
-    /// instance.session_id, instance.allocation_id
+    /// instance.session_id, instance.allocation_id; [`Target::Awaited`] with any source but "fixed".
     pub target: Target,
+    /// instance.source, allocation.*, game.start
+    pub allocation: AllocationParams,
     /// instance.instance_id; where it is absent one is made and kept in the store.
     pub instance_id: Option<InstanceId>,
     /// instance.host_type

@@ -43,6 +43,7 @@ pub(in crate::core) fn params() -> Params {
     Params {
         name: InstanceName::parse("default").unwrap(),
         target: Target::Session { session: session_id(), allocation: None },
+        allocation: Default::default(),
         instance_id: None,
         host_type: "dedicated".to_owned(),
         region: "eu".to_owned(),

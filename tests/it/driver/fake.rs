@@ -242,6 +242,7 @@ pub(crate) fn instance(name: &str) -> (Params, Birth) {
     let params = Params {
         name: InstanceName::parse(name).unwrap(),
         target: Target::Session { session: session(name), allocation: None },
+        allocation: Default::default(),
         instance_id: None,
         host_type: "dedicated".to_owned(),
         region: "eu".to_owned(),
