@@ -51,7 +51,7 @@ pub use ledger::{
 pub use options::{
     ALL_PERMISSIONS, AllocationSpec, ClientSpec, DEMO_SESSION, FlagError, Options, SessionSpec, UserSpec,
 };
-pub use world::ControlError;
+pub use world::{ControlError, SicSpec, SicStatus};
 
 use session::Moment;
 use world::World;

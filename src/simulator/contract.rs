@@ -39,6 +39,12 @@ pub(super) enum Kind {
     CreateNotifications,
     GetNotification,
     Poll,
+    /// Of none of the documents; known from the public clients.
+    CreateSession,
+    /// The same.
+    SicRegister,
+    /// The same.
+    SicState,
 }
 
 /// One call of the contract.
@@ -279,6 +285,10 @@ const OPERATIONS: &[Operation] = &[
             optional("offset_reset_strategy", Rule::OneOf(&["latest", "earliest"])),
             optional("deadline", up_to(0, 900)),
         ]),
+    call(Kind::CreateSession, "POST", "/session/v1/session", "create_session").takes(bodies::CREATE_SESSION),
+    call(Kind::SicRegister, "POST", "/instances/sic_registration/v3/register", "sic_register")
+        .takes(bodies::SIC_REGISTER),
+    call(Kind::SicState, "POST", "/instances/sic_registration/v1/state", "sic_state").takes(bodies::SIC_STATE),
 ];
 
 pub(super) use bodies::{NOTIFICATIONS, UNDOCUMENTED_LOGIN};

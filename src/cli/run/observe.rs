@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use crate::clock;
+use crate::core::allocation::AllocationView;
 use crate::core::auth::AuthState;
 use crate::core::ids::SessionId;
 use crate::core::instance::Health;
@@ -25,6 +26,7 @@ struct Gist {
     auth: AuthState,
     verdict: Health,
     session: Option<SessionId>,
+    allocation: AllocationView,
 }
 
 impl Gist {
@@ -34,6 +36,7 @@ impl Gist {
             auth: snapshot.auth.state,
             verdict: snapshot.health.verdict,
             session: snapshot.instance.session_id.clone(),
+            allocation: snapshot.allocation.clone(),
         }
     }
 }

@@ -19,10 +19,12 @@ use crate::core::ids::{InstanceId, InstanceName};
 use crate::driver::host::{Host, Newborn};
 use crate::exit::Exit;
 use crate::io::admin::{Admin, AdminError};
+use crate::io::allocation;
 use crate::io::game::{self, Reach, reaper};
 use crate::io::http::{HttpBackend, HttpSetupError};
 use crate::io::local::{LocalApi, LocalApiError};
 use crate::io::store::{self, DiskStore, OpenError, Opened, StoreStatus};
+use crate::ports::Allocator as _;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::{InstanceMeter, Meters};
 
@@ -154,6 +156,16 @@ impl Running {
                 tcp: api.tcp_addr(),
                 grpc: api.grpc_addr(),
             });
+            if let Some(source) = allocation::source_of(instance) {
+                let (run, stop) = (source.run(handle.clone()), until(stopped.clone()));
+                // Dropping a look at a file loses nothing.
+                servers.spawn(async move {
+                    tokio::select! {
+                        () = run => {}
+                        () = stop => {}
+                    }
+                });
+            }
             servers.spawn(api.serve(until(stopped.clone())));
         }
         let starts_games =
