@@ -207,3 +207,6 @@ fn port(number: f64) -> Result<u16, String> {
     let fits = (1.0..=65535.0).contains(&number) && number.fract() == 0.0;
     if fits { Ok(number as u16) } else { Err(wrong_port()) }
 }
+
+#[cfg(test)]
+mod tests;

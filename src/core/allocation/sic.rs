@@ -241,15 +241,13 @@ impl Sic {
         common.call_failed(asked.kind, failure, Some(wait));
     }
 
-    /// Whether a bare 403 may mean that the token is over; never twice for the same.
+    /// Whether a bare 403 may mean that the token is over.
     fn may_be_the_token(&mut self, common: &Common, asked: &Asked) -> bool {
         let Some(token) = &mut self.token else { return false };
         if asked.generation != Some(token.generation) {
             return false;
         }
-        let old = std::mem::take(&mut token.found) || common.now.saturating_duration_since(token.since) >= TOKEN_AGE;
-        token.since = common.now;
-        old
+        std::mem::take(&mut token.found) || common.now.saturating_duration_since(token.since) >= TOKEN_AGE
     }
 
     /// What was refused may be tried again.
