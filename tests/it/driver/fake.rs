@@ -115,7 +115,10 @@ impl FakeBackend {
             Call::PostHealth { health, .. } => Answer::HealthAccepted(*health),
             Call::Fubar { .. } | Call::PostEvent { .. } | Call::Duty { .. } => Answer::Accepted,
             Call::Poll { .. } => Answer::Page(Page::default()),
-            Call::FindSession { .. } => unreachable!("no test here has an allocation"),
+            Call::FindSession { .. }
+            | Call::CreateSession { .. }
+            | Call::SicRegister { .. }
+            | Call::SicState { .. } => unreachable!("no test here has an allocation"),
         })
     }
 }

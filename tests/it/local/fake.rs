@@ -192,8 +192,10 @@ fn usual(request: &Request, snapshots: &watch::Sender<Arc<Snapshot>>) -> Granted
             });
             Granted::Acknowledged(count)
         }
-        Request::Drain { .. } | Request::Shutdown { .. } => Granted::Draining,
+        Request::Drain { .. } | Request::Shutdown { .. } | Request::TakeBack => Granted::Draining,
+        Request::Give(_) => Granted::Allocated { fresh: true },
         Request::Ready(_)
+        | Request::Source(_)
         | Request::Health { .. }
         | Request::Heartbeat
         | Request::Allocate
