@@ -65,7 +65,11 @@ impl Address {
         }
         let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         let sixth = |c: char| c.is_ascii_hexdigit() || matches!(c, ':' | '.');
-        let good = if bare.contains(':') { bare.matches(':').count() > 1 && bare.chars().all(sixth) } else { bare.chars().all(name) && bare == host };
+        let good = if bare.contains(':') {
+            bare.matches(':').count() > 1 && bare.chars().all(sixth)
+        } else {
+            bare.chars().all(name) && bare == host
+        };
         if !good {
             return wrong("is neither a name nor an address, such as game1.example.org, 203.0.113.7 or 2001:db8::7");
         }

@@ -272,11 +272,7 @@ impl SessionReader {
     }
 
     pub(super) fn poll_timeout(&self, common: &Common) -> Option<Instant> {
-        if self.in_flight.is_some()
-            || !Self::wanted(common.phase)
-            || !Self::has_target(common)
-            || !common.may_send()
-        {
+        if self.in_flight.is_some() || !Self::wanted(common.phase) || !Self::has_target(common) || !common.may_send() {
             return None;
         }
         let hint = common.look.then(|| self.last.map_or(common.now, |last| last + HINT_GAP));

@@ -202,7 +202,11 @@ fn wrong_port() -> String {
     "ConnectionPort is not a port from 1 to 65535".to_owned()
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a whole number of its range")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be a whole number of its range"
+)]
 fn port(number: f64) -> Result<u16, String> {
     let fits = (1.0..=65535.0).contains(&number) && number.fract() == 0.0;
     if fits { Ok(number as u16) } else { Err(wrong_port()) }

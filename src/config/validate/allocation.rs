@@ -2,9 +2,7 @@
 
 use super::{Checker, values};
 use crate::config::raw;
-use crate::core::allocation::{
-    Address, AllocationParams, HOST_MARK, PORT_MARK, SessionWish, SicEntry, Source, Teller,
-};
+use crate::core::allocation::{Address, AllocationParams, HOST_MARK, PORT_MARK, SessionWish, SicEntry, Source, Teller};
 
 /// Characters of what is sent on and has no limit in any contract. Ours.
 const WORD_LIMIT: usize = 128;
@@ -64,7 +62,10 @@ impl Checker<'_> {
         for (key, text) in [("instance.session_id", &raw.session_id), ("instance.allocation_id", &raw.allocation_id)] {
             if !text.is_empty() {
                 let source = &raw.source;
-                self.refuse(key, format!("is set, and instance.source is {source:?}, which says it: leave one of them out"));
+                self.refuse(
+                    key,
+                    format!("is set, and instance.source is {source:?}, which says it: leave one of them out"),
+                );
             }
         }
     }
@@ -76,8 +77,16 @@ impl Checker<'_> {
         let port = port?;
         match (raw.public_host.as_str(), port) {
             ("", 0) if way == Some(Way::Sic) => {
-                self.missing("allocation.public_host", &[], "is required for instance.source = \"sic\": where players reach this host");
-                self.missing("allocation.public_port", &[], "is required for instance.source = \"sic\": where players reach the game");
+                self.missing(
+                    "allocation.public_host",
+                    &[],
+                    "is required for instance.source = \"sic\": where players reach this host",
+                );
+                self.missing(
+                    "allocation.public_port",
+                    &[],
+                    "is required for instance.source = \"sic\": where players reach the game",
+                );
                 None
             }
             ("", 0) => Some(None),
@@ -110,13 +119,19 @@ impl Checker<'_> {
     fn session_wish(&mut self, wanted: bool) -> Option<SessionWish> {
         let (raw, instance) = (&self.raw.allocation, &self.raw.instance);
         let need = |what| wanted.then_some(what);
-        let session_type =
-            self.word("allocation.session_type", &raw.session_type, need("the type of session, as the environment has it"));
+        let session_type = self.word(
+            "allocation.session_type",
+            &raw.session_type,
+            need("the type of session, as the environment has it"),
+        );
         // The build of the game says it, where nobody says otherwise.
         let from_build = wanted && raw.client_version.is_empty();
         let version = if from_build { &instance.version } else { &raw.client_version };
-        let client_version =
-            self.word("allocation.client_version", version, need("the version that players must have; or set instance.version"));
+        let client_version = self.word(
+            "allocation.client_version",
+            version,
+            need("the version that players must have; or set instance.version"),
+        );
         let platform = self.word("allocation.platform", &raw.platform, need("such as \"Basic\""));
         let input = self.word("allocation.input", &raw.input, need("such as \"keyboardandmouse\""));
         Some(SessionWish {
@@ -191,7 +206,9 @@ impl Checker<'_> {
 /// How an address becomes a connection string.
 fn conn_str(text: &str) -> values::Checked<String> {
     if !text.contains(HOST_MARK) || !text.contains(PORT_MARK) {
-        return Err(format!("must have {HOST_MARK} and {PORT_MARK} in it, such as \"unreal://{HOST_MARK}:{PORT_MARK}\""));
+        return Err(format!(
+            "must have {HOST_MARK} and {PORT_MARK} in it, such as \"unreal://{HOST_MARK}:{PORT_MARK}\""
+        ));
     }
     values::line(text, 512)
 }

@@ -193,7 +193,9 @@ impl Clerk {
         let source = &common.params.allocation.source;
         let verdict = if *source != Source::Told(Teller::Local) {
             let word = source.as_str();
-            Err(Denied::Phase(format!("instance.source is \"{word}\": its source takes the allocation back, not this call")))
+            Err(Denied::Phase(format!(
+                "instance.source is \"{word}\": its source takes the allocation back, not this call"
+            )))
         } else if self.state == AllocationState::Waiting {
             Err(Denied::Phase("there is no allocation to take back".to_owned()))
         } else {
@@ -258,7 +260,9 @@ impl Clerk {
         if self.confirm_by.is_some_and(|by| by <= common.now) {
             let source = common.params.allocation.source.as_str();
             common.note(Note::Info {
-                words: format!("the source of allocations ({source}) is silent: the one that is remembered is taken up"),
+                words: format!(
+                    "the source of allocations ({source}) is silent: the one that is remembered is taken up"
+                ),
             });
             self.resume(common);
         }
@@ -363,7 +367,9 @@ impl Clerk {
     pub(in crate::core) fn view(&self, common: &Common) -> AllocationView {
         let detail = match self.state {
             AllocationState::Allocated => self.trouble.clone(),
-            AllocationState::Confirming => Some(Arc::from("asking whether the allocation that is remembered still holds")),
+            AllocationState::Confirming => {
+                Some(Arc::from("asking whether the allocation that is remembered still holds"))
+            }
             AllocationState::Deallocated => self.trouble.clone(),
             AllocationState::Waiting => Some(self.waiting_for(common)),
         };
@@ -377,7 +383,9 @@ impl Clerk {
         let words: &str = match (&self.asker, &common.params.allocation.source) {
             (Asker::Sic(sic), _) => &sic.detail(),
             (Asker::Made(made), _) => &made.detail(),
-            (Asker::Nobody, Source::Told(Teller::Multiplay)) => "a session in Multiplay's server.json (allocation.file)",
+            (Asker::Nobody, Source::Told(Teller::Multiplay)) => {
+                "a session in Multiplay's server.json (allocation.file)"
+            }
             (Asker::Nobody, Source::Told(Teller::File)) => "an allocation in allocation.file",
             (Asker::Nobody, Source::Told(Teller::Local)) => "POST /v1/allocate of the local API",
             (Asker::Nobody, Source::Fixed | Source::Made(_) | Source::Sic(_)) => "an allocation",

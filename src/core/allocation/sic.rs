@@ -4,9 +4,10 @@
 //! judged with care, because a match hangs on it: "deallocated" ends one only if it is said twice in a row, and not at all where SIC
 //! had forgotten this server meanwhile and knows it again only from our own registration. Then the session itself is what counts.
 //!
-//! SIC answers a token that it does not like by 401 or by a bare 403, and its documents are not published. So a 403 without any
-//! `error_code` is taken for a refused login too, but only once for a token that was there when this machine began, and else once per
-//! [`TOKEN_AGE`] of a token's life: a permission that is missing must not make a storm of logins (backend.md, trap 1).
+//! SIC answers a token that it does not like by 401, by a 403 of the authentication, or by a bare 403; its documents are not published.
+//! All of these lead to a new login, but only if the token is the one that was there when this machine began, or is old enough
+//! ([`REFUSED_AGE`], [`BARE_AGE`]): a permission that is missing must not make a storm of logins (backend.md, trap 1), and a SIC that
+//! refuses every token must not keep those from the session that the session API takes. A refused token stops all calls.
 
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,11 @@ const PERIOD: Duration = Duration::from_secs(1);
 const FAILED: Policy = Policy::secs(2, 30);
 /// SIC said no to the call itself, or to this server.
 const REFUSED: Policy = Policy::secs(15, 300);
-/// So old must a token be before a bare 403 is taken for its end.
-const TOKEN_AGE: Duration = Duration::from_secs(5 * 60);
+/// So old must a token be before a refusal by SIC alone is taken for its end. While the token is good elsewhere, that is at most one
+/// login a minute.
+const REFUSED_AGE: Duration = Duration::from_secs(60);
+/// The same for a bare 403, which may as well be a missing permission.
+const BARE_AGE: Duration = Duration::from_secs(5 * 60);
 /// "It is being allocated", which is no failure.
 const BEING_ALLOCATED: i64 = 6;
 /// So often in a row must it be deallocated before a match ends for that.
@@ -211,11 +215,21 @@ impl Sic {
     fn failed(&mut self, common: &mut Common, asked: &Asked, failure: &Failure) {
         self.deallocated = 0;
         let wait = match failure.kind {
-            FailureKind::Unauthorised | FailureKind::NoToken => {
+            FailureKind::NoToken => {
                 self.due = common.now;
                 return;
             }
-            FailureKind::Forbidden if failure.code.is_none() && self.may_be_the_token(common, asked) => {
+            FailureKind::Unauthorised if self.may_be_the_token(common, asked, REFUSED_AGE) => {
+                common.token_refused(failure.token.or(asked.generation));
+                self.due = common.now;
+                return;
+            }
+            FailureKind::Unauthorised => {
+                let words = "SIC refuses a token that is new: the client may not be known to it; tried again slowly";
+                common.note(Note::Warning { cause: "sic", words: words.to_owned() });
+                self.refused.failed(common.now, &mut common.rng, failure.retry_after).max(REFUSED.base)
+            }
+            FailureKind::Forbidden if failure.code.is_none() && self.may_be_the_token(common, asked, BARE_AGE) => {
                 common.token_refused(asked.generation);
                 self.due = common.now;
                 return;
@@ -233,21 +247,19 @@ impl Sic {
             | FailureKind::Conflict
             | FailureKind::Throttled
             | FailureKind::Server
-            | FailureKind::Malformed => {
-                self.retry.failed(common.now, &mut common.rng, failure.retry_after).max(PERIOD)
-            }
+            | FailureKind::Malformed => self.retry.failed(common.now, &mut common.rng, failure.retry_after).max(PERIOD),
         };
         self.due = common.now + wait;
         common.call_failed(asked.kind, failure, Some(wait));
     }
 
-    /// Whether a bare 403 may mean that the token is over.
-    fn may_be_the_token(&mut self, common: &Common, asked: &Asked) -> bool {
+    /// Whether a refusal may mean that the token is over.
+    fn may_be_the_token(&mut self, common: &Common, asked: &Asked, age: Duration) -> bool {
         let Some(token) = &mut self.token else { return false };
         if asked.generation != Some(token.generation) {
             return false;
         }
-        std::mem::take(&mut token.found) || common.now.saturating_duration_since(token.since) >= TOKEN_AGE
+        std::mem::take(&mut token.found) || common.now.saturating_duration_since(token.since) >= age
     }
 
     /// What was refused may be tried again.

@@ -44,10 +44,10 @@ fn an_allocation_has_an_id_and_a_whole_address_or_none() {
     assert_eq!(field("s", "a\n", "", None), Err("allocation_id"));
     assert_eq!(field("s", "", "h", None), Err("public_port"));
     assert_eq!(field("s", "", "", Some(1)), Err("public_host"));
-    assert_eq!(field("s", "", "h", Some(1)).unwrap().target(), Target::Session {
-        session: SessionId::parse("s").unwrap(),
-        allocation: None
-    });
+    assert_eq!(
+        field("s", "", "h", Some(1)).unwrap().target(),
+        Target::Session { session: SessionId::parse("s").unwrap(), allocation: None }
+    );
     assert_eq!(field("", "a", "", None).unwrap().target(), Target::Allocation(AllocationId::parse("a").unwrap()));
 }
 

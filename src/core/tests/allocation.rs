@@ -76,13 +76,19 @@ fn an_instance_without_an_allocation_waits_and_says_for_what() {
     for (params, words) in [
         (local(), "waiting for POST /v1/allocate of the local API"),
         (file(), "waiting for an allocation in allocation.file"),
-        (waiting(Source::Told(Teller::Multiplay)), "waiting for a session in Multiplay's server.json (allocation.file)"),
+        (
+            waiting(Source::Told(Teller::Multiplay)),
+            "waiting for a session in Multiplay's server.json (allocation.file)",
+        ),
     ] {
         let mut rig = Rig::new(params);
         rig.log_in();
         rig.pass(600 * SECOND);
         assert_eq!(rig.kinds(), [], "nothing is asked of the backend");
-        assert_eq!((rig.phase(), state(&rig), detail(&rig).as_str()), (Phase::Resolving, AllocationState::Waiting, words));
+        assert_eq!(
+            (rig.phase(), state(&rig), detail(&rig).as_str()),
+            (Phase::Resolving, AllocationState::Waiting, words)
+        );
         assert_eq!(rig.records, []);
     }
 }
@@ -276,7 +282,11 @@ fn served_to_the_end(params: Params) -> crate::core::durable::Durable {
 fn an_allocation_that_is_over_is_not_taken_again_before_its_source_has_let_go_of_it() {
     let mut rig = Rig::restarted(file(), served_to_the_end(file()));
     rig.log_in();
-    assert_eq!((rig.phase(), state(&rig), rig.exit), (Phase::Resolving, AllocationState::Waiting, None), "the next life");
+    assert_eq!(
+        (rig.phase(), state(&rig), rig.exit),
+        (Phase::Resolving, AllocationState::Waiting, None),
+        "the next life"
+    );
     rig.ask(Request::Source(Word::Given(to_allocation(ALLOCATION)))).unwrap();
     assert_eq!((state(&rig), rig.kinds()), (AllocationState::Waiting, vec![]));
     assert_eq!(detail(&rig), "waiting for an allocation in allocation.file; allocation a-1 is over");
@@ -419,7 +429,8 @@ fn what_is_configured_counts_more_than_any_address() {
     assert_eq!(rig.agent.snapshot().instance.join_params, configured);
 
     let elsewhere = Address::parse("2001:db8::1", 65535).unwrap();
-    let allocation = AllocationParams { address: Some(elsewhere), conn_str: "{host}:{port}".to_owned(), ..local().allocation };
+    let allocation =
+        AllocationParams { address: Some(elsewhere), conn_str: "{host}:{port}".to_owned(), ..local().allocation };
     let mut rig = Rig::new(Params { allocation, ..local() });
     rig.ask(Request::Give(Allocation { address: None, ..to_session() })).unwrap();
     assert_eq!(rig.agent.snapshot().instance.join_params.public_conn_str, "[2001:db8::1]:65535");

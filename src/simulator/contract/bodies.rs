@@ -118,8 +118,7 @@ const SIC_SERVER: Rule = Rule::Object(&[
     required("public_port", up_to(1, 65535)),
 ]);
 
-pub(super) const SIC_REGISTER: &[Field] =
-    &[required("items", Rule::List { min: 1, max: 100, item: &SIC_SERVER })];
+pub(super) const SIC_REGISTER: &[Field] = &[required("items", Rule::List { min: 1, max: 100, item: &SIC_SERVER })];
 
 pub(super) const SIC_STATE: &[Field] =
     &[required("items", Rule::List { min: 1, max: 100, item: &Rule::Object(&[required("id", ID)]) })];

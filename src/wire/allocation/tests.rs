@@ -37,17 +37,21 @@ fn the_bodies_are_those_of_the_public_clients() {
 #[test]
 fn an_answer_of_sic_is_read_with_a_wide_mind() {
     let read = |body: Value| sic(body.to_string().as_bytes(), &[]);
-    let answer = read(json!({"items": [{"success": true, "error_code": 0, "state": "allocated", "allocation_id": "a-1",
+    let answer =
+        read(json!({"items": [{"success": true, "error_code": 0, "state": "allocated", "allocation_id": "a-1",
         "session_id": null, "news": [1]}], "page": 1}))
-    .unwrap();
+        .unwrap();
     assert_eq!((answer.success, answer.state, answer.session_id), (true, Some(SicState::Allocated), None));
     assert_eq!(answer.allocation_id.unwrap().as_str(), "a-1");
-    let answer = read(json!({"items": [{"success": false, "error_code": 6, "error_message": "being\u{7} allocated"}]})).unwrap();
+    let answer =
+        read(json!({"items": [{"success": false, "error_code": 6, "error_message": "being\u{7} allocated"}]})).unwrap();
     assert_eq!((answer.success, answer.error_code, answer.state), (false, 6, None));
     assert!(!answer.message.unwrap().contains('\u{7}'));
     let odd = read(json!({"items": [{"success": true, "state": "melting"}]})).unwrap();
     assert_eq!(odd.state, Some(SicState::Other("melting".to_owned())));
-    for bad in [json!({}), json!({"items": []}), json!({"items": [1]}), json!({"items": [{"error_code": 0}]}), json!([])] {
+    for bad in
+        [json!({}), json!({"items": []}), json!({"items": [1]}), json!({"items": [{"error_code": 0}]}), json!([])]
+    {
         assert!(read(bad.clone()).is_err(), "{bad}");
     }
     let long = "x".repeat(129);
@@ -84,7 +88,13 @@ fn multiplays_file_is_read_as_it_is_written() {
     for nothing in ["", " \n", "{}", r#"{"AllocationUUID":"a","SessionId":""}"#, r#"{"SessionId":null}"#] {
         assert_eq!(read(nothing), Ok(Word::Nothing), "{nothing}");
     }
-    for bad in [&full[..30], "[]", "nonsense", r#"{"SessionId":"s","ConnectionPort":65536}"#, r#"{"SessionId":"s","ConnectionPort":1.5}"#] {
+    for bad in [
+        &full[..30],
+        "[]",
+        "nonsense",
+        r#"{"SessionId":"s","ConnectionPort":65536}"#,
+        r#"{"SessionId":"s","ConnectionPort":1.5}"#,
+    ] {
         assert!(read(bad).is_err(), "{bad}");
     }
     for end in 1..full.len() {
@@ -96,7 +106,10 @@ fn multiplays_file_is_read_as_it_is_written() {
 fn our_own_file_is_strict() {
     let read = |text: &str| file(Teller::File, text.as_bytes());
     let here = Some(("h".to_owned(), 1));
-    assert_eq!(given(read(r#"{"allocation_id":"a","public_host":"h","public_port":1}"#)), (None, Some("a".to_owned()), here));
+    assert_eq!(
+        given(read(r#"{"allocation_id":"a","public_host":"h","public_port":1}"#)),
+        (None, Some("a".to_owned()), here)
+    );
     assert_eq!(read(r#"{"session_id":"","public_host":""}"#), Ok(Word::Nothing));
     for (bad, words) in [
         (r#"{"sesion_id":"s"}"#, "sesion_id"),

@@ -205,7 +205,12 @@ fn bad() -> Vec<Bad> {
         bad("/v1/allocate", "{}", "invalid_field", "session_id"),
         bad("/v1/allocate", r#"{"session_id":"s","public_host":"h"}"#, "invalid_field", "public_port"),
         bad("/v1/allocate", r#"{"session_id":"s","public_port":65536}"#, "invalid_field", "public_port"),
-        bad("/v1/allocate", r#"{"session_id":"s","public_host":"a b","public_port":1}"#, "invalid_field", "public_host"),
+        bad(
+            "/v1/allocate",
+            r#"{"session_id":"s","public_host":"a b","public_port":1}"#,
+            "invalid_field",
+            "public_host",
+        ),
         bad("/v1/allocate", &format!(r#"{{"allocation_id":"{}"}}"#, text(129)), "invalid_field", "allocation_id"),
         bad("/v1/allocate", r#"{"session":"s"}"#, "invalid_field", "session"),
         bad("/v1/drain", r#"{"why":"x"}"#, "invalid_field", "why"),

@@ -148,7 +148,8 @@ async fn the_command_line_allocates_too() {
     let home = home(&stage, "local");
     let mut agent = home.start();
     until_waiting(&mut agent, "POST /v1/allocate").await;
-    let (code, said) = home.command(&["allocate", "--allocation", ALLOCATION, "--host", "203.0.113.9", "--port", "7777"]).await;
+    let (code, said) =
+        home.command(&["allocate", "--allocation", ALLOCATION, "--host", "203.0.113.9", "--port", "7777"]).await;
     assert_eq!((code, said.contains("allocated")), (0, true), "{said}");
     stage.until_status("s-1", "joinable").await;
     let (_, shown) = home.command(&["status"]).await;
@@ -203,23 +204,34 @@ async fn sic_allocates_and_deallocates_with_one_login_and_over_few_connections()
 }
 
 #[tokio::test]
-async fn sic_answers_of_401_and_403_refresh_the_login_and_an_outage_ends_nothing() {
+async fn sic_answers_of_401_and_403_refresh_the_login_once_and_an_outage_ends_nothing() {
+    let refusal = |code: u16, body: Option<Value>| Fault::Status { code, body, headers: Vec::new() };
+    let expired = json!({"auth_success": false, "error_code": "auth_token_expired"});
+    for refused in [refusal(401, None), refusal(403, Some(expired)), refusal(403, None)] {
+        let stage = stage().await;
+        set_sic(&stage, SicStatus::Allocated, Some(ALLOCATION));
+        stage.inject(refused.clone().on("sic_register").times(1));
+        let home = sic(&stage);
+        let agent = home.start();
+        stage.until_status("s-1", "joinable").await;
+        assert_eq!(stage.logins(), 2, "one more for {refused:?}");
+        // From now on it refuses every token, and the session does not.
+        stage.inject(refused.on("sic_state"));
+        stage.until_beats(3).await;
+        stage.simulator.clear_faults();
+        stage.inject(refusal(502, Some(json!("<html>"))).on("sic_state"));
+        stage.until_beats(3).await;
+        assert_eq!((stage.logins(), &stage.instance("s-1")["join_status"]), (2, &json!("joinable")));
+        agent.kill().await;
+    }
     let stage = stage().await;
-    set_sic(&stage, SicStatus::Allocated, Some(ALLOCATION));
-    let refusal = |code: u16, body: Value| Fault::Status { code, body: Some(body), headers: Vec::new() };
-    stage.inject(refusal(401, json!({})).on("sic_register").times(1));
+    let missing = json!({"auth_success": true, "error_code": "insufficient_role"});
+    stage.inject(refusal(403, Some(missing)).on("sic_register"));
     let home = sic(&stage);
-    let agent = home.start();
-    stage.until_status("s-1", "joinable").await;
-    assert_eq!(stage.logins(), 2, "one for the 401");
-    stage.inject(refusal(403, json!({"auth_success":false,"error_code":"auth_token_expired"})).on("sic_state").times(1));
-    stage.until("a third login", |ledger| ledger.logins.len() == 3).await;
-    stage.inject(refusal(403, json!({"auth_success":true,"error_code":"insufficient_role"})).on("sic_state").times(1));
-    stage.inject(refusal(502, json!("<html>")).on("sic_state"));
-    stage.until_beats(3).await;
-    assert_eq!(stage.instance("s-1")["join_status"], "joinable");
-    assert_eq!(stage.logins(), 3, "none for the missing permission, none for the outage");
-    agent.kill().await;
+    let mut agent = home.start();
+    agent.until("the missing permission", |status| status["auth"]["state"] == "denied").await;
+    assert_eq!(stage.logins(), 1);
+    agent.stop().await;
 }
 
 #[tokio::test]
@@ -259,7 +271,8 @@ async fn a_kill_in_each_waiting_state_of_each_source_is_taken_up_where_it_was() 
     agent.until("an allocation that is looked for", |status| status["allocation"]["state"] == "allocated").await;
     stage.until_count("find_session", 1).await;
     agent.kill().await;
-    let bound = AllocationSpec { allocation_id: "alloc-3".to_owned(), session_id: Some(SESSION.to_owned()), instance_id: None };
+    let bound =
+        AllocationSpec { allocation_id: "alloc-3".to_owned(), session_id: Some(SESSION.to_owned()), instance_id: None };
     stage.simulator.allocate(&bound).unwrap();
     let agent = home.start();
     stage.until_status(SESSION, "joinable").await;

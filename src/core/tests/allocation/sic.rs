@@ -100,7 +100,10 @@ fn it_registers_once_and_asks_every_second_until_it_is_allocated() {
     assert_eq!(rig.kinds(), []);
     rig.log_in();
     let Call::SicRegister { entry } = rig.call(CallKind::SicRegister).clone() else { panic!("no registration") };
-    assert_eq!((entry.id().as_str(), entry.group_tags().as_str()), ("sic_s-77_7777", "profile_id:p-1,server_id:s-77,hostname:h"));
+    assert_eq!(
+        (entry.id().as_str(), entry.group_tags().as_str()),
+        ("sic_s-77_7777", "profile_id:p-1,server_id:s-77,hostname:h")
+    );
     rig.answer(CallKind::SicRegister, taken());
     let asked = rig.sic_says(60, || shows(SicState::Deallocated));
     assert!((59..=61).contains(&asked), "{asked} questions in a minute");
@@ -158,7 +161,10 @@ fn a_deallocation_ends_the_instance_in_good_order_and_only_if_it_is_said_twice()
 fn another_allocation_ends_the_first() {
     let mut rig = allocated_by_sic();
     rig.sic_says(2, || shows_other("a-2"));
-    assert_eq!((rig.phase(), detail(&rig).as_str()), (Phase::Closing, "its source gave this server away: allocation a-2"));
+    assert_eq!(
+        (rig.phase(), detail(&rig).as_str()),
+        (Phase::Closing, "its source gave this server away: allocation a-2")
+    );
 }
 
 #[test]
@@ -233,6 +239,27 @@ fn bare_403s_without_end_make_no_storm_of_logins() {
 }
 
 #[test]
+fn a_sic_that_refuses_every_token_neither_stops_health_nor_makes_a_storm() {
+    let mut rig = allocated_by_sic();
+    let (mut told, mut beats) = (0, 0);
+    for _ in 0..280 {
+        while rig.kinds().contains(&CallKind::SicState) {
+            rig.answer(CallKind::SicState, Err(failure(FailureKind::Unauthorised)));
+        }
+        if rig.rejected.len() > told {
+            told = rig.rejected.len();
+            rig.log_in();
+        }
+        beats += rig.kinds().iter().filter(|kind| **kind == CallKind::PostHealth).count();
+        rig.keep_quiet(true);
+        rig.pass(SECOND);
+    }
+    assert!((1..=5).contains(&told), "{told} logins in five minutes");
+    assert!(beats >= 27, "{beats} health posts, one every ten seconds");
+    assert_eq!(rig.phase(), Phase::Loading);
+}
+
+#[test]
 fn every_port_and_every_host_comes_through() {
     for (host, port, public, private) in [
         ("203.0.113.7", 1, "unreal://203.0.113.7:1", ""),
@@ -245,7 +272,10 @@ fn every_port_and_every_host_comes_through() {
         let mut rig = Rig::new(hosted_at(host, port));
         rig.log_in();
         let Call::SicRegister { entry } = rig.call(CallKind::SicRegister).clone() else { panic!("no registration") };
-        assert_eq!((entry.address.host.as_str(), entry.address.port, entry.id()), (host, port, format!("sic_s-77_{port}")));
+        assert_eq!(
+            (entry.address.host.as_str(), entry.address.port, entry.id()),
+            (host, port, format!("sic_s-77_{port}"))
+        );
         rig.answer(CallKind::SicRegister, taken());
         rig.answer(CallKind::SicState, shows(SicState::Allocated));
         let shown = rig.agent.snapshot().instance.join_params;
