@@ -282,7 +282,7 @@ impl Durable {
                 let nobody = session.is_none() && allocation.is_none() && self.given.is_some();
                 if session.is_none() && (self.is_somebody() || nobody) {
                     *self = Self {
-                        spent: self.given.take().or(self.spent.take()),
+                        spent: self.given.take().or_else(|| self.spent.take()),
                         cadence_millis: self.cadence_millis,
                         outbox: std::mem::take(&mut self.outbox),
                         dead: std::mem::take(&mut self.dead),

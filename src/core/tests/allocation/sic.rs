@@ -38,13 +38,17 @@ fn shows(state: SicState) -> Result<Answer, Failure> {
     })))
 }
 
-fn shows_other(id: &str) -> Result<Answer, Failure> {
+fn shows_other(id: &AllocationId) -> Result<Answer, Failure> {
     Ok(Answer::Sic(Box::new(SicAnswer {
         success: true,
         state: Some(SicState::Allocated),
-        allocation_id: Some(AllocationId::parse(id).unwrap()),
+        allocation_id: Some(id.clone()),
         ..SicAnswer::default()
     })))
+}
+
+fn other() -> AllocationId {
+    AllocationId::parse("a-2").unwrap()
 }
 
 fn bare_403() -> Failure {
@@ -160,7 +164,7 @@ fn a_deallocation_ends_the_instance_in_good_order_and_only_if_it_is_said_twice()
 #[test]
 fn another_allocation_ends_the_first() {
     let mut rig = allocated_by_sic();
-    rig.sic_says(2, || shows_other("a-2"));
+    rig.sic_says(2, || shows_other(&other()));
     assert_eq!(
         (rig.phase(), detail(&rig).as_str()),
         (Phase::Closing, "its source gave this server away: allocation a-2")
@@ -301,7 +305,7 @@ fn a_restart_asks_before_it_takes_up_the_match_and_does_not_wait_for_a_sic_that_
     let mut rig = Rig::restarted(hosted(), durable);
     rig.log_in();
     rig.answer(CallKind::SicRegister, taken());
-    rig.answer(CallKind::SicState, shows_other("a-2"));
+    rig.answer(CallKind::SicState, shows_other(&other()));
     let Call::FindSession { allocation } = rig.call(CallKind::FindSession) else { panic!("no look") };
     assert_eq!(allocation.as_str(), "a-2", "another one is another life, at once");
 }

@@ -125,7 +125,7 @@ proptest! {
             }
         };
         let last = if renamed { vec![Step::Replace(last)] } else { vec![Step::Rewrite(last, 3), Step::Piece, Step::Piece] };
-        let expected = match &last[0] { Step::Replace(which) | Step::Rewrite(which, _) => *which, _ => 0 };
+        let expected = match &last[0] { Step::Replace(which) | Step::Rewrite(which, _) => *which, Step::Piece | Step::Truncate | Step::Remove | Step::Wait(_) => 0 };
         for step in steps.iter().chain(&last) {
             let mut waits = 1;
             match step {
