@@ -56,9 +56,13 @@ impl Checker<'_> {
         Some(AllocationParams { source, address, conn_str: conn_str?, game_waits: game_waits? })
     }
 
-    /// What a session or allocation id in the configuration means where it comes from elsewhere: a mistake.
-    pub(super) fn not_fixed(&mut self) {
+    /// What a session or allocation id in the configuration means where it comes from elsewhere: a mistake. Says whether
+    /// instance.source is a word that there is.
+    pub(super) fn not_fixed(&mut self) -> bool {
         let raw = &self.raw.instance;
+        if !WAYS.iter().any(|(word, _)| *word == raw.source) {
+            return false;
+        }
         for (key, text) in [("instance.session_id", &raw.session_id), ("instance.allocation_id", &raw.allocation_id)] {
             if !text.is_empty() {
                 let source = &raw.source;
@@ -68,6 +72,7 @@ impl Checker<'_> {
                 );
             }
         }
+        true
     }
 
     #[expect(clippy::option_option, reason = "outside: whether it is good; inside: whether it is there")]

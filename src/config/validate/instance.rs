@@ -36,8 +36,8 @@ impl Checker<'_> {
         let session = self.id("instance.session_id", &raw.session_id, SessionId::parse);
         let allocation = self.id("instance.allocation_id", &raw.allocation_id, AllocationId::parse);
         if !fixed {
-            self.not_fixed();
-            return Some(Target::Awaited);
+            // Of a word that is none, nobody knows what it was meant to need.
+            return self.not_fixed().then_some(Target::Awaited);
         }
         match (session?, allocation?) {
             (Some(session), allocation) => Some(Target::Session { session, allocation }),
