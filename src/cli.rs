@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::config::settings::Surroundings;
 use crate::exit::Exit;
 
+mod allocate;
 pub mod check;
 mod client;
 pub mod demo;
@@ -72,6 +73,8 @@ enum Command {
     Fubar(fubar::Args),
     /// Record a session event.
     Event(event::Args),
+    /// Give this server to a session, where instance.source is "local"; or take it back.
+    Allocate(allocate::Args),
     /// Let nobody new in, wait for the game, close, end.
     Drain(drain::Args),
     /// List the reports that wait for the backend and those that it will never take; put such a one back, or forget it.
@@ -163,6 +166,9 @@ pub fn execute(
         }),
         Command::Event(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
             event::run(&args, client, terminal).await
+        }),
+        Command::Allocate(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
+            allocate::run(&args, client, terminal).await
         }),
         Command::Drain(args) => talk(surroundings, terminal, &args.connect, async |client, terminal| {
             drain::run(&args, client, terminal).await

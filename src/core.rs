@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod agent;
+pub mod allocation;
 pub mod api;
 pub mod auth;
 pub mod backoff;

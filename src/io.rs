@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod agones;
+pub mod allocation;
 mod child;
 pub mod game;
 pub mod hand_off;

@@ -11,7 +11,8 @@
 #![doc = include_str!("core/phase.txt")]
 //! ```
 //!
-//! Beside it run six regions, each a small machine of its own file: the **login** ([`core::auth`], one for the process), the
+//! Beside it run seven regions, each a small machine of its own file: the **allocation** ([`core::allocation`], where it is not in the
+//! configuration), the **login** ([`core::auth`], one for the process), the
 //! **heartbeat**, the **notifications**, their **hand-off** ([`core::hand_off`]), the **outbox**, and the **game**. A region never reaches into another: the life cycle
 //! reads their verdicts, they read its phase.
 //!
@@ -34,7 +35,7 @@
 //! | [`wire`] | the backend's documents, and what its answers mean; pure | `core` types |
 //! | [`ports`] | the traits between driver and world, the handle of an instance | `core` |
 //! | [`driver`] | the one loop: drain actions, publish, wait, hand in | `core`, `ports`, [`clock`] |
-//! | [`io`] | HTTP client, local API and the Agones SDK in it, the game's process and probes, store, service manager, signals, the end of the host | `ports`, `wire`, its slice of settings, [`telemetry::metrics`], [`telemetry::thin`] |
+//! | [`io`] | HTTP client, local API and the Agones SDK in it, the game's process and probes, files that allocate, store, service manager, signals, the end of the host | `ports`, `wire`, its slice of settings, [`telemetry::metrics`], [`telemetry::thin`] |
 //! | [`config`] | raw, merged, validated settings | `core` types |
 //! | [`simulator`] | a RallyHere environment in memory; shares no rule with the client | `clock` |
 //! | [`telemetry`] | logs, [metrics](telemetry::metrics) | settings, `core` |

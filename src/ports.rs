@@ -64,6 +64,16 @@ impl Side for NoSide {
     }
 }
 
+/// A source of allocations that the core does not ask itself: it watches something on this host, and says through the handle of the
+/// instance what holds now, as [`Request::Source`]. It may say the same as often as it likes, and it ends with the instance.
+///
+/// This is where a PlayFab GSDK-style source would come in: a small server that answers a game's heartbeats, and says a `Given` when
+/// the state in them becomes active and a `Nothing` when it is to terminate. Nothing else would have to change.
+pub trait Allocator: Send + 'static {
+    /// Watches and says, until the instance has ended.
+    fn run(self, handle: InstanceHandle) -> impl Future<Output = ()> + Send;
+}
+
 /// A request and where its verdict goes.
 #[derive(Debug)]
 pub struct Asked {

@@ -52,7 +52,7 @@ pub use ledger::{
 pub use options::{
     ALL_PERMISSIONS, AllocationSpec, ClientSpec, DEMO_SESSION, FlagError, Generation, Options, SessionSpec, UserSpec,
 };
-pub use world::ControlError;
+pub use world::{ControlError, SicSpec, SicStatus};
 
 use session::Moment;
 use world::World;

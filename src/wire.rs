@@ -12,6 +12,7 @@
 //! [`a2s`] stands apart: it is what a probe asks a game server over UDP.
 
 pub mod a2s;
+mod allocation;
 mod answer;
 mod failure;
 mod json;
@@ -23,6 +24,7 @@ mod retry_after;
 mod session;
 mod text;
 
+pub use allocation::{FILE_LIMIT, file};
 pub use answer::decode;
 pub use request::{HttpRequest, Method, encode};
 pub use retry_after::RETRY_AFTER_LIMIT;

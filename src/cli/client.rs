@@ -113,6 +113,11 @@ impl Client {
         self.call(Method::POST, path, Some(body), PATIENCE).await
     }
 
+    /// Takes something back.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::DELETE, path, None, PATIENCE).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -16,6 +16,7 @@ pub(super) struct Raw {
     pub(super) environment: Environment,
     pub(super) auth: Auth,
     pub(super) instance: Instance,
+    pub(super) allocation: Allocation,
     pub(super) game: Game,
     pub(super) health: Health,
     pub(super) notifications: Notifications,
@@ -76,6 +77,7 @@ impl Default for Auth {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Instance {
+    pub(super) source: String,
     pub(super) session_id: String,
     pub(super) allocation_id: String,
     pub(super) instance_id: String,
@@ -96,6 +98,7 @@ pub(super) struct Instance {
 impl Default for Instance {
     fn default() -> Self {
         Self {
+            source: "fixed".into(),
             session_id: String::new(),
             allocation_id: String::new(),
             instance_id: String::new(),
@@ -115,6 +118,40 @@ impl Default for Instance {
     }
 }
 
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Allocation {
+    pub(super) file: String,
+    pub(super) public_host: String,
+    pub(super) public_port: i64,
+    pub(super) conn_str: String,
+    pub(super) sic_profile_id: String,
+    pub(super) sic_server_id: String,
+    pub(super) sic_hostname: String,
+    pub(super) session_type: String,
+    pub(super) client_version: String,
+    pub(super) platform: String,
+    pub(super) input: String,
+}
+
+impl Default for Allocation {
+    fn default() -> Self {
+        Self {
+            file: String::new(),
+            public_host: String::new(),
+            public_port: 0,
+            conn_str: "unreal://{host}:{port}".into(),
+            sic_profile_id: String::new(),
+            sic_server_id: String::new(),
+            sic_hostname: String::new(),
+            session_type: String::new(),
+            client_version: String::new(),
+            platform: "Basic".into(),
+            input: "keyboardandmouse".into(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct StartupParams {
@@ -128,6 +165,7 @@ pub(super) struct StartupParams {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Game {
     pub(super) command: Vec<String>,
+    pub(super) start: String,
     pub(super) working_dir: String,
     pub(super) pid_file: String,
     pub(super) unit: String,
@@ -145,6 +183,7 @@ impl Default for Game {
     fn default() -> Self {
         Self {
             command: Vec::new(),
+            start: "allocated".into(),
             working_dir: String::new(),
             pid_file: String::new(),
             unit: String::new(),

@@ -90,6 +90,8 @@ pub struct Instance {
     /// A number made of all its keys as they were written, but for what stands in files: another number is another
     /// configuration.
     pub written: u64,
+    /// allocation.file; there where instance.source is "multiplay" or "file".
+    pub allocation_file: Option<PathBuf>,
 }
 
 /// `game.*`: the process of the game.

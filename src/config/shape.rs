@@ -51,7 +51,8 @@ const FREE: &str = "instances";
 pub(super) const SECRETS: [&str; 2] = ["auth.client_secret", "auth.password"];
 
 /// The sections that an instance of `[instances.NAME]` may have of its own. Everything else is the process's.
-pub(super) const OWN: [&str; 7] = ["instance", "game", "health", "notifications", "fubar", "local_api", "shutdown"];
+pub(super) const OWN: [&str; 8] =
+    ["instance", "allocation", "game", "health", "notifications", "fubar", "local_api", "shutdown"];
 
 /// The one key of `shutdown` that is an instance's: the others are about the whole host.
 const DRAIN: &str = "drain_timeout";

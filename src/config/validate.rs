@@ -3,6 +3,7 @@
 //! A check never stops the others. A mistake that only follows from another is not told: where a file could not be read, or a
 //! key was misspelt, nobody is told as well that its value is missing.
 
+mod allocation;
 mod auth;
 mod game;
 mod hand_off;
@@ -206,6 +207,7 @@ impl Checker<'_> {
             game: game?,
             probes: probes?,
             hand_off: hand_off?,
+            allocation_file: values::path(&self.raw.allocation.file),
             recycle: self.recycle()?,
             written: instances::written(self.raw),
         })

@@ -146,6 +146,11 @@ pub enum Note {
         /// Why.
         reason: String,
     },
+    /// Anything else that somebody may want to know.
+    Info {
+        /// In words.
+        words: String,
+    },
     /// Anything else that somebody should look at.
     Warning {
         /// A stable word for thinning and metrics.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::action::{Action, Note, Outcome};
+use super::allocation::Clerk;
 use super::common::{Common, Region};
 use super::drain::Drain;
 use super::durable::{Content, Durable, Record};
@@ -55,6 +56,7 @@ pub struct Birth {
 #[derive(Debug, Clone)]
 pub struct Agent {
     common: Common,
+    clerk: Clerk,
     lifecycle: Lifecycle,
     reader: SessionReader,
     publisher: Publisher,
@@ -83,7 +85,9 @@ impl Agent {
             common.begin_another_life();
         }
         common.recall_api();
+        let clerk = Clerk::new(&mut common);
         let mut agent = Self {
+            clerk,
             lifecycle: Lifecycle::new(birth.fresh_id),
             reader: SessionReader::new(now),
             publisher: Publisher::new(),
@@ -114,11 +118,14 @@ impl Agent {
         self.permission(kind, &result);
         if let Err(failure) = &result
             && failure.kind == FailureKind::Unauthorised
+            // SIC is another service: it must not stop the health posts that the session API takes. Its machine decides.
+            && !matches!(kind, CallKind::SicRegister | CallKind::SicState)
         {
             self.common.token_refused(failure.token);
         }
         let common = &mut self.common;
         match region {
+            Region::Allocation => self.clerk.handle_answer(common, id, result),
             Region::Lifecycle => self.lifecycle.handle_answer(common, &mut self.publisher, id, result),
             Region::Session => {
                 if let Some(sighting) = self.reader.handle_answer(common, id, result) {
@@ -154,6 +161,7 @@ impl Agent {
         if result.is_err() {
             self.common.store.faults += 1;
         }
+        self.clerk.handle_stored(&mut self.common, ticket, result);
         self.lifecycle.handle_stored(ticket);
         self.notifications.handle_stored(&mut self.common, ticket);
         self.watch.handle_stored(&mut self.common, ticket);
@@ -179,6 +187,12 @@ impl Agent {
                 self.game.beats(&self.common);
                 self.common.reply(id, Ok(Granted::Done));
             }
+            Request::Source(word) => {
+                self.clerk.hear(word);
+                self.common.reply(id, Ok(Granted::Done));
+            }
+            Request::Give(allocation) => self.clerk.allocate(&mut self.common, id, allocation),
+            Request::TakeBack => self.clerk.deallocate(&mut self.common, &mut self.drain, id),
             Request::Allocate => self.sdk.ask(&mut self.common, id, SdkChange::Allocated),
             Request::Reserve { seconds } => self.sdk.reserve(&mut self.common, id, seconds),
             Request::Label { key, value } => self.sdk.ask(&mut self.common, id, SdkChange::Label { key, value }),
@@ -240,6 +254,7 @@ impl Agent {
 
     fn reloaded(&mut self) {
         self.common.api.reload(self.common.now);
+        self.clerk.reloaded(self.common.now);
         self.lifecycle.reloaded();
         self.reader.reloaded(self.common.now);
         self.publisher.reloaded();
@@ -251,6 +266,9 @@ impl Agent {
 
     /// Brings every region up to date until the phase stands still.
     fn settle(&mut self) {
+        if self.clerk.advance(&mut self.common, &mut self.drain) {
+            self.sdk.wind(&self.common);
+        }
         self.sdk.advance(&mut self.common);
         for _ in 0..STEPS {
             self.look_after_the_game();
@@ -399,6 +417,7 @@ impl Machine for Agent {
         }
         earliest([
             Some(common.now + IDLE),
+            self.clerk.poll_timeout(common),
             self.lifecycle.poll_timeout(common),
             self.reader.poll_timeout(common),
             self.publisher.poll_timeout(common),
@@ -420,6 +439,7 @@ impl Machine for Agent {
             phase: common.phase,
             phase_since: common.phase_since,
             ready: self.game.is_ready(common),
+            allocation: self.clerk.view(common),
             auth: Arc::clone(&common.auth),
             forbidden: common.forbidden.clone(),
             api: common.api.view(),

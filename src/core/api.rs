@@ -143,6 +143,9 @@ impl Feature {
             | CallKind::Browser
             | CallKind::UpdateSession
             | CallKind::RemovePlayer
+            | CallKind::CreateSession
+            | CallKind::SicRegister
+            | CallKind::SicState
             | CallKind::Login => None,
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::allocation::{SessionWish, SicAnswer, SicEntry};
 use super::duty::Duty;
 use super::ids::{AllocationId, Etag, Generation, InstanceId, MatchId, NotificationId, SessionId};
 use super::instance::{
@@ -27,6 +28,21 @@ pub enum Call {
         session: SessionId,
         /// The version that we have.
         etag: Option<Etag>,
+    },
+    /// POST a session of our own.
+    CreateSession {
+        /// What it should be.
+        wish: Box<SessionWish>,
+    },
+    /// POST this server to SIC.
+    SicRegister {
+        /// What SIC is told.
+        entry: Box<SicEntry>,
+    },
+    /// POST the question to SIC whether this server is allocated.
+    SicState {
+        /// Its id with SIC.
+        id: String,
     },
     /// POST the instance: a self-registered host takes the session.
     Register {
@@ -134,13 +150,19 @@ pub enum CallKind {
     RemovePlayer,
     /// [`Call::Poll`]
     Poll,
+    /// [`Call::CreateSession`]
+    CreateSession,
+    /// [`Call::SicRegister`]
+    SicRegister,
+    /// [`Call::SicState`]
+    SicState,
     /// A login or refresh.
     Login,
 }
 
 impl CallKind {
     /// Every kind, for tables of metrics.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::FindSession,
         Self::ReadSession,
         Self::Register,
@@ -156,6 +178,9 @@ impl CallKind {
         Self::UpdateSession,
         Self::RemovePlayer,
         Self::Poll,
+        Self::CreateSession,
+        Self::SicRegister,
+        Self::SicState,
         Self::Login,
     ];
 
@@ -177,6 +202,9 @@ impl CallKind {
             Self::UpdateSession => "update_session",
             Self::RemovePlayer => "remove_player",
             Self::Poll => "poll",
+            Self::CreateSession => "create_session",
+            Self::SicRegister => "sic_register",
+            Self::SicState => "sic_state",
             Self::Login => "login",
         }
     }
@@ -197,6 +225,8 @@ impl CallKind {
             Self::Browser => "session:update:browser",
             Self::RemovePlayer => "session:update-player:any",
             Self::Poll => "notification:instance:read",
+            Self::CreateSession => "session:create (or whatever the environment calls the right to make a session)",
+            Self::SicRegister | Self::SicState => "SIC registration (RallyHere's hosting grants it)",
             Self::Login => "none: the credentials themselves were refused",
         }
     }
@@ -204,7 +234,13 @@ impl CallKind {
     /// Whether the call may be repeated at once on a closed reused connection: it changes nothing.
     pub fn is_safe(self) -> bool {
         match self {
-            Self::FindSession | Self::ReadSession | Self::HealthConfig | Self::Poll => true,
+            // Registering twice with SIC is registering once.
+            Self::FindSession
+            | Self::ReadSession
+            | Self::HealthConfig
+            | Self::Poll
+            | Self::SicRegister
+            | Self::SicState => true,
             Self::Register
             | Self::Update
             | Self::Unregister
@@ -216,6 +252,7 @@ impl CallKind {
             | Self::Browser
             | Self::UpdateSession
             | Self::RemovePlayer
+            | Self::CreateSession
             | Self::Login => false,
         }
     }
@@ -233,6 +270,9 @@ impl Call {
         match self {
             Self::FindSession { .. } => CallKind::FindSession,
             Self::ReadSession { .. } => CallKind::ReadSession,
+            Self::CreateSession { .. } => CallKind::CreateSession,
+            Self::SicRegister { .. } => CallKind::SicRegister,
+            Self::SicState { .. } => CallKind::SicState,
             Self::Register { .. } => CallKind::Register,
             Self::Update { .. } => CallKind::Update,
             Self::Unregister { .. } => CallKind::Unregister,
@@ -356,6 +396,10 @@ pub enum Answer {
         /// Its version, where the backend gave one.
         etag: Option<Etag>,
     },
+    /// To [`Call::CreateSession`]: the session that there is now.
+    SessionMade(SessionId),
+    /// To [`Call::SicRegister`] and [`Call::SicState`].
+    Sic(Box<SicAnswer>),
     /// To [`Call::ReadSession`]: nothing new (304).
     NotModified,
     /// To [`Call::Register`] and [`Call::Update`].

@@ -28,6 +28,7 @@ pub(super) const CALL_LIMIT: Duration = Duration::from_secs(8);
 /// Which region waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Region {
+    Allocation,
     Lifecycle,
     Session,
     Publisher,
@@ -62,6 +63,8 @@ pub(super) struct Common {
     /// The same for the dead ones.
     pub(super) dead_version: u64,
     pub(super) session: Option<SessionView>,
+    /// There is no allocation yet, or it is not sure that the one that is remembered still holds: nothing is done for it.
+    pub(super) waits: bool,
     /// When the backend last showed us as the host (a GET, or the answer to a write).
     pub(super) confirmed: Option<Instant>,
     /// When a look last showed, while we were ending, that nobody has the session any more, or that it is gone.
@@ -102,6 +105,7 @@ impl Common {
             outbox_version: 0,
             dead_version: 0,
             session: None,
+            waits: false,
             confirmed: None,
             unclaimed: None,
             written: None,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::allocation::Allocation;
 use super::api::Kept;
 use super::call::SessionEvent;
 use super::duty::{Duty, Listing};
@@ -44,6 +45,10 @@ pub enum Record {
         /// The allocation, for an allocated one.
         allocation: Option<AllocationId>,
     },
+    /// The source of allocations gave this one: from here on its life.
+    Given(Allocation),
+    /// The source has said since the last life that there is no allocation: the same one would be a new one.
+    Freed,
     /// The backend has us as its host.
     Attached,
     /// What the game said: the whole of it.
@@ -267,6 +272,10 @@ pub struct Durable {
     pub instance: Option<InstanceId>,
     /// See [`Record::Identity`].
     pub allocation: Option<AllocationId>,
+    /// See [`Record::Given`].
+    pub given: Option<Allocation>,
+    /// The one of the life before, until [`Record::Freed`]: a source that still names it gives nothing new.
+    pub spent: Option<Allocation>,
     /// See [`Record::Attached`].
     pub attached: bool,
     /// See [`Record::Said`].
@@ -308,8 +317,10 @@ impl Durable {
     pub fn apply(&mut self, record: &Record) {
         match record {
             Record::Identity { session, instance, allocation } => {
-                if session.is_none() && self.is_somebody() {
+                let nobody = session.is_none() && allocation.is_none() && self.given.is_some();
+                if session.is_none() && (self.is_somebody() || nobody) {
                     *self = Self {
+                        spent: self.given.take().or_else(|| self.spent.take()),
                         cadence_millis: self.cadence_millis,
                         outbox: std::mem::take(&mut self.outbox),
                         dead: std::mem::take(&mut self.dead),
@@ -323,6 +334,8 @@ impl Durable {
                 self.instance.clone_from(instance);
                 self.allocation.clone_from(allocation);
             }
+            Record::Given(allocation) => self.given = Some(allocation.clone()),
+            Record::Freed => self.spent = None,
             Record::Attached => self.attached = true,
             Record::Said(said) => self.said = said.clone(),
             Record::Sdk(change) => {
@@ -423,6 +436,7 @@ impl Durable {
         let same_session = match target {
             Target::Session { session, .. } => self.session.as_ref() == Some(session),
             Target::Allocation(_) => true,
+            Target::Awaited => self.given.is_some(),
         };
         let same_allocation = target.allocation().is_none_or(|wanted| self.allocation.as_ref() == Some(wanted));
         let same_instance = instance.is_none() || self.instance.is_none() || self.instance.as_ref() == instance;

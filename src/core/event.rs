@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::allocation::{Allocation, Word};
 use super::auth::AuthView;
 use super::call::{Answer, Failure};
 use super::duty::Duty;
@@ -99,6 +100,12 @@ pub enum Request {
     },
     /// A sign of life that says nothing about how well the game is: what it said of that by POST /v1/health stays.
     Heartbeat,
+    /// A source of allocations on this host says something.
+    Source(Word),
+    /// POST /v1/allocate: a fleet manager allocates this server.
+    Give(Allocation),
+    /// DELETE /v1/allocate: it takes the allocation back.
+    TakeBack,
     /// Agones: the game is in use, and so is ready.
     Allocate,
     /// Agones: the game keeps itself for somebody.
@@ -196,6 +203,11 @@ pub enum Granted {
     Acknowledged(usize),
     /// Draining began, or was on already.
     Draining,
+    /// The allocation is durable.
+    Allocated {
+        /// It is news; else it was so already.
+        fresh: bool,
+    },
 }
 
 /// A request that was not taken; nothing of it was kept.
@@ -215,6 +227,9 @@ pub enum Denied {
     /// Not in this phase (409).
     #[error("{0}")]
     Phase(String),
+    /// Another allocation stands in the way (409).
+    #[error("{0}")]
+    Allocated(String),
     /// No such notification (404).
     #[error("no notification with this id is waiting or was seen lately")]
     UnknownNotification,

@@ -17,7 +17,7 @@ use super::common::Common;
 use super::drain::Drain;
 use super::durable::{Content, Record};
 use super::instance::{CustomData, Health};
-use super::params::{Process, Readiness};
+use super::params::{Process, Readiness, Target};
 use super::phase::Phase;
 use super::process::{End, Figures, GameEvent, Order, ProbeResult};
 use super::snapshot::{GameView, ProbeView};
@@ -151,6 +151,8 @@ impl Game {
 
     fn waits_for_a_host(&self, common: &Common) -> Option<Instant> {
         let waits = match common.phase {
+            // Nobody has been told of an instance yet, and perhaps nobody ever will.
+            Phase::Resolving if common.params.target == Target::Awaited => false,
             Phase::Resolving | Phase::Registering => true,
             Phase::Loading | Phase::Serving | Phase::Draining | Phase::Closing | Phase::Ended | Phase::Superseded => {
                 false

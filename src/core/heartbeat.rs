@@ -251,6 +251,8 @@ impl Heartbeat {
                 | Answer::Unregistered
                 | Answer::HealthConfig(_)
                 | Answer::Accepted
+                | Answer::SessionMade(_)
+                | Answer::Sic(_)
                 | Answer::Page(_),
             ) => self.failed(common, &Failure::local(FailureKind::Malformed, "the answer of another call")),
             Err(failure) => self.failed(common, &failure),

@@ -179,6 +179,8 @@ impl Lifecycle {
                 | Answer::HealthConfig(_)
                 | Answer::HealthAccepted(_)
                 | Answer::Accepted
+                | Answer::SessionMade(_)
+                | Answer::Sic(_)
                 | Answer::Page(_),
             ) => {
                 self.not_registered(common, &Failure::local(FailureKind::Malformed, "the answer of another call"));
@@ -195,7 +197,7 @@ impl Lifecycle {
 
     /// Does what is due in this phase; gives the trigger of the next one, with its reason in words.
     pub(super) fn advance(&mut self, common: &mut Common, regions: &mut Regions<'_>) -> Option<(Trigger, String)> {
-        if common.durable.superseded && common.phase.outcome().is_none() {
+        if common.durable.superseded && common.phase.outcome().is_none() && !common.waits {
             return Some((Trigger::Fenced, "it was superseded before the restart".to_owned()));
         }
         if let Some(why) = self.fence.take()
@@ -220,7 +222,7 @@ impl Lifecycle {
         if let Some(reason) = regions.drain.wanted() {
             return Some((Trigger::Stop, reason.to_owned()));
         }
-        if self.identity.is_some() {
+        if self.identity.is_some() || common.waits {
             return None;
         }
         match &self.standing {
@@ -239,7 +241,9 @@ impl Lifecycle {
                     return Some((Trigger::Found, "the session is there".to_owned()));
                 }
                 // On disk before the first write to the backend, so that a crash cannot make a second registration.
-                self.identity = Some(common.remember(vec![identity]));
+                // Where the disk did not take the allocation, it has another chance.
+                let given = common.durable.given.clone().map(Record::Given);
+                self.identity = Some(common.remember(given.into_iter().chain([identity]).collect()));
                 None
             }
             Some(Standing::SessionGone | Standing::NotBound) | None => {

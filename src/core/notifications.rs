@@ -159,7 +159,9 @@ impl Notifications {
                 | Answer::Unregistered
                 | Answer::HealthConfig(_)
                 | Answer::HealthAccepted(_)
-                | Answer::Accepted,
+                | Answer::Accepted
+                | Answer::SessionMade(_)
+                | Answer::Sic(_),
             ) => {
                 let failure = Failure::local(FailureKind::Malformed, "the answer of another call");
                 self.failed(common, &failure, since);

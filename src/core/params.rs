@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::allocation::AllocationParams;
 use super::api::Choice;
 use super::ids::{AllocationId, InstanceId, InstanceName, SessionId};
 use super::instance::{CustomData, Health, JoinParams, StartupParams};
@@ -18,6 +19,8 @@ pub enum Target {
     },
     /// By the allocation that it will be bound to.
     Allocation(AllocationId),
+    /// Not known yet: `instance.source` will say ([`super::allocation`]).
+    Awaited,
 }
 
 impl Target {
@@ -25,7 +28,7 @@ impl Target {
     pub fn session(&self) -> Option<&SessionId> {
         match self {
             Self::Session { session, .. } => Some(session),
-            Self::Allocation(_) => None,
+            Self::Allocation(_) | Self::Awaited => None,
         }
     }
 
@@ -34,6 +37,7 @@ impl Target {
         match self {
             Self::Session { allocation, .. } => allocation.as_ref(),
             Self::Allocation(id) => Some(id),
+            Self::Awaited => None,
         }
     }
 }
@@ -91,8 +95,10 @@ pub struct Params {
     pub name: InstanceName,
     /// environment.api
     pub api: Choice,
-    /// instance.session_id, instance.allocation_id
+    /// instance.session_id, instance.allocation_id; [`Target::Awaited`] with any source but "fixed".
     pub target: Target,
+    /// instance.source, allocation.*, game.start
+    pub allocation: AllocationParams,
     /// instance.instance_id; where it is absent one is made and kept in the store.
     pub instance_id: Option<InstanceId>,
     /// instance.host_type: dedicated, standalone or preallocated

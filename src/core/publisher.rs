@@ -137,6 +137,8 @@ impl Publisher {
                 | Answer::HealthConfig(_)
                 | Answer::HealthAccepted(_)
                 | Answer::Accepted
+                | Answer::SessionMade(_)
+                | Answer::Sic(_)
                 | Answer::Page(_),
             ) => self.fail(common, &Failure::local(FailureKind::Malformed, "the answer of another call")),
             Err(failure) if failure.kind == FailureKind::Rejected && newer_word(&sent).is_some() => {

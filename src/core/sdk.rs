@@ -141,7 +141,7 @@ impl Sdk {
     }
 
     /// Sets the timer by what is remembered.
-    fn wind(&mut self, common: &Common) {
+    pub(super) fn wind(&mut self, common: &Common) {
         self.over = match common.durable.sdk.hold {
             Hold::Reserved { until: Some(until) } => {
                 let left = until.duration_since(common.wall());
@@ -248,7 +248,7 @@ impl Sdk {
             Target::Session { session, .. } if next.session_id.is_none() => {
                 SdkView { session_id: Some(session.clone()), ..next }
             }
-            Target::Session { .. } | Target::Allocation(_) => next,
+            Target::Session { .. } | Target::Allocation(_) | Target::Awaited => next,
         };
         if next != *self.view {
             self.view = Arc::new(SdkView { version: self.view.version + 1, ..next });

@@ -117,8 +117,13 @@ impl SessionReader {
         }
     }
 
+    /// Whether it is known what is looked for.
+    fn has_target(common: &Common) -> bool {
+        !common.waits && (common.session_id().is_some() || common.params.target != super::params::Target::Awaited)
+    }
+
     pub(super) fn advance(&mut self, common: &mut Common) {
-        if !Self::wanted(common.phase) {
+        if !Self::wanted(common.phase) || !Self::has_target(common) {
             return;
         }
         if std::mem::take(&mut common.look) {
@@ -141,6 +146,7 @@ impl SessionReader {
                 (None, super::params::Target::Allocation(allocation)) => {
                     Call::FindSession { allocation: allocation.clone() }
                 }
+                (None, super::params::Target::Awaited) => return,
             };
             self.last = Some(common.now);
             self.due = None;
@@ -205,6 +211,8 @@ impl SessionReader {
                 | Answer::HealthConfig(_)
                 | Answer::HealthAccepted(_)
                 | Answer::Accepted
+                | Answer::SessionMade(_)
+                | Answer::Sic(_)
                 | Answer::Page(_),
             ) => {
                 self.retry_later(common, kind, &Failure::local(FailureKind::Malformed, "the answer of another call"));
@@ -293,7 +301,7 @@ impl SessionReader {
     }
 
     pub(super) fn poll_timeout(&self, common: &Common) -> Option<Instant> {
-        if self.in_flight.is_some() || !Self::wanted(common.phase) || !common.may_send() {
+        if self.in_flight.is_some() || !Self::wanted(common.phase) || !Self::has_target(common) || !common.may_send() {
             return None;
         }
         let hint = common.look.then(|| self.last.map_or(common.now, |last| last + HINT_GAP));

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::action::Outcome;
+use super::allocation::AllocationView;
 use super::api::ApiView;
 use super::auth::AuthView;
 use super::call::CallKind;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub phase_since: Instant,
     /// Whether the game has said that it is ready.
     pub ready: bool,
+    /// The way in which it is allocated.
+    pub allocation: AllocationView,
     /// The login of the process.
     pub auth: Arc<AuthView>,
     /// Calls that the backend does not let this client make (a permission is missing), and its error code.

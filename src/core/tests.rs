@@ -6,6 +6,7 @@
     reason = "helpers have the shape of what they stand for"
 )]
 
+mod allocation;
 mod api;
 mod check;
 mod duties;

@@ -111,6 +111,7 @@ impl Narrator {
                 label,
                 "the backend will never take this report: {reason}. It is kept among the dead letters"
             ),
+            Note::Info { words } => tracing::info!(instance, "{words}"),
             Note::Warning { cause, words } => {
                 // The words count: two permissions that are missing are two things to mend.
                 if let Pass::Say { suppressed } = self.thinner.pass(&format!("{cause}: {words}"), now) {

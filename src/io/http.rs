@@ -244,6 +244,10 @@ impl Shared {
             if failure.kind != FailureKind::Unauthorised {
                 return failure;
             }
+            if matches!(request.kind, CallKind::SicRegister | CallKind::SicState) {
+                // Another service than the one that the token is for in the first place: the core judges what that means.
+                return Failure { token: Some(token.generation), ..failure };
+            }
             self.vault.refused(token.generation);
             if let Some(keepsake) = self.keepsake.clone() {
                 // On a thread that may block: nothing waits for it, and a newer token is left alone.

@@ -24,6 +24,7 @@ use crate::ports::InstanceHandle;
 use crate::telemetry::metrics::InstanceMeter;
 
 pub(crate) mod access;
+mod allocation;
 pub(crate) mod body;
 mod calls;
 mod check;

@@ -45,6 +45,12 @@ pub(super) enum Kind {
     Poll,
     ListAudit,
     Audit,
+    /// Of none of the documents; known from the public clients.
+    CreateSession,
+    /// The same.
+    SicRegister,
+    /// The same.
+    SicState,
 }
 
 /// One call of the contract.
@@ -378,6 +384,10 @@ const OPERATIONS: &[Operation] = &[
             optional("deadline", up_to(0, 900)),
         ])
         .gone(Until::Newer),
+    call(Kind::CreateSession, "POST", "/session/v1/session", "create_session").takes(bodies::CREATE_SESSION),
+    call(Kind::SicRegister, "POST", "/instances/sic_registration/v3/register", "sic_register")
+        .takes(bodies::SIC_REGISTER),
+    call(Kind::SicState, "POST", "/instances/sic_registration/v1/state", "sic_state").takes(bodies::SIC_STATE),
 ];
 
 pub(super) use bodies::{NOTIFICATIONS, UNDOCUMENTED_LOGIN};

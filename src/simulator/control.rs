@@ -8,7 +8,7 @@ use super::fault::FaultRule;
 use super::ledger::Ledger;
 use super::options::{AllocationSpec, SessionSpec};
 use super::session::Moment;
-use super::world::ControlError;
+use super::world::{ControlError, SicSpec};
 use super::{Outage, Simulator};
 
 impl Simulator {
@@ -56,6 +56,14 @@ impl Simulator {
     /// If it is not there.
     pub fn deallocate(&self, allocation_id: &str) -> Result<(), ControlError> {
         self.world().deallocate(allocation_id, Moment::read())
+    }
+
+    /// What SIC makes of a server from now on; it need not have registered yet.
+    ///
+    /// # Errors
+    /// If its id is not one.
+    pub fn set_sic(&self, spec: &SicSpec) -> Result<(), ControlError> {
+        self.world().set_sic(spec)
     }
 
     /// Somebody else's instance takes the session. Gives its id, made up if none is given.

@@ -10,6 +10,7 @@
 //! | DELETE sessions/ID/instance | the instance is gone |
 //! | POST allocations | `{allocation_id, session_id?, instance_id?}`: make or bind -> 201 `{instance_id}` |
 //! | DELETE allocations/ID | forget it, with its instance |
+//! | POST sic | `{id, state: deallocated, allocating, allocated or forgotten, allocation_id?, session_id?}`: what SIC makes of a server |
 //! | POST notifications | `{instance_id or session_id, notifications: […]}` -> 201 `{notification_ids}` |
 //! | POST notifications/trim | `{instance_id?, keep}`: one stream now, or all from now on |
 //! | POST tokens | `{expire?, expire_refresh?, lifetime_seconds?}` |
@@ -30,12 +31,12 @@ use super::arrived::Arrived;
 use super::fault::FaultRule;
 use super::options::{AllocationSpec, SessionSpec};
 use super::reply::Reply;
-use super::world::ControlError;
+use super::world::{ControlError, SicSpec};
 use super::{Outage, Simulator};
 
 const PREFIX: &str = "/_sim";
 const NO_SUCH_CALL: &str = "the control API has no such call; under /_sim/ there are state, ledger, sessions, \
-                            allocations, notifications, tokens, health, permissions, faults and outage";
+                            allocations, sic, notifications, tokens, health, permissions, faults and outage";
 
 /// Whether a path belongs to the control API.
 pub(super) fn is_control(path: &str) -> bool {
@@ -140,6 +141,7 @@ fn dispatch(simulator: &Simulator, arrived: &Arrived, parts: &[&str]) -> Result<
             Ok(Reply::json(StatusCode::CREATED, &json!({"instance_id": made})))
         }
         ("DELETE", ["allocations", id]) => done(simulator.deallocate(id), StatusCode::NO_CONTENT),
+        ("POST", ["sic"]) => done(simulator.set_sic(&parse::<SicSpec>(body)?), StatusCode::NO_CONTENT),
         ("POST", ["notifications"]) => publish(simulator, &parse(body)?),
         ("POST", ["notifications", "trim"]) => {
             let wanted: TrimBody = parse(body)?;

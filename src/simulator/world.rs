@@ -32,8 +32,10 @@ mod instance_calls;
 mod login_calls;
 mod notification_calls;
 mod session_calls;
+mod sic_calls;
 
 pub use control::ControlError;
+pub use sic_calls::{SicSpec, SicStatus};
 
 /// Everything that the environment knows.
 pub(super) struct World {
@@ -43,6 +45,8 @@ pub(super) struct World {
     book: Book,
     /// Which session each allocation is bound to; `None` for one that nobody has bound.
     allocations: BTreeMap<String, Option<String>>,
+    /// The servers that have registered with SIC.
+    sic: BTreeMap<String, sic_calls::SicServer>,
     streams: BTreeMap<String, Stream>,
     rng: Rng,
     started: Instant,
@@ -99,6 +103,7 @@ impl World {
             desk: Desk::new(options),
             book: Book::new(HealthRules::new(options.health_cadence_seconds), options.session_ttl, options.api),
             allocations: BTreeMap::new(),
+            sic: BTreeMap::new(),
             streams: BTreeMap::new(),
             rng: options.seed.map_or_else(Rng::new, Rng::with_seed),
             started: moment.now,
@@ -311,6 +316,9 @@ impl World {
             Kind::ListNotifications => self.list_notifications(call),
             Kind::CreateNotifications => self.create_notifications(call, moment),
             Kind::GetNotification => self.get_notification(call),
+            Kind::CreateSession => Ok(self.create_own_session(call, moment)),
+            Kind::SicRegister => Ok(self.sic_register(call)),
+            Kind::SicState => Ok(self.sic_state(call)),
             Kind::Poll => self.poll_once(call, moment),
             Kind::ListAudit => Ok(self.list_audit(call, moment)),
             Kind::Audit => self.audit(call, moment),

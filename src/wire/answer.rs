@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::json::{self, Loose, Unreadable};
-use super::{Reply, failure, page, session};
+use super::{Reply, allocation, failure, page, session};
 use crate::core::call::{Answer, Call, Failure};
 use crate::core::ids::Etag;
 use crate::core::instance::{Health, HealthConfig};
@@ -39,6 +39,10 @@ fn success(call: &Call, reply: &Reply<'_>) -> Result<Answer, Unreadable> {
         }),
         Call::Register { .. } | Call::Update { .. } => Ok(Answer::Instance(Box::new(session::instance(reply.body)?))),
         Call::Unregister { .. } => acknowledged(reply).map(|()| Answer::Unregistered),
+        Call::CreateSession { .. } => allocation::session_made(reply.body).map(Answer::SessionMade),
+        Call::SicRegister { .. } | Call::SicState { .. } => {
+            allocation::sic(reply.body, reply.secrets).map(|answer| Answer::Sic(Box::new(answer)))
+        }
         Call::HealthConfig => health_config(reply.body).map(Answer::HealthConfig),
         Call::PostHealth { .. } => health(reply.body).map(Answer::HealthAccepted),
         Call::Fubar { .. } | Call::PostEvent { .. } | Call::Audit { .. } | Call::Duty { .. } => {

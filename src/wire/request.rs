@@ -6,7 +6,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::{BODY_LIMIT, PAGE_BODY_LIMIT};
+use super::{BODY_LIMIT, PAGE_BODY_LIMIT, allocation};
 use crate::core::call::{AuditEvent, Call, CallKind};
 use crate::core::duty::{Duty, Match};
 use crate::core::instance::{CustomData, Health};
@@ -123,6 +123,17 @@ pub fn encode(call: &Call) -> HttpRequest {
             request(Method::Patch, session_path(session.as_str(), "/instance"), Some(body))
         }
         Call::Unregister { session } => request(Method::Delete, session_path(session.as_str(), "/instance"), None),
+        Call::CreateSession { wish } => {
+            request(Method::Post, "/session/v1/session".to_owned(), Some(allocation::create_session(wish)))
+        }
+        Call::SicRegister { entry } => request(
+            Method::Post,
+            "/instances/sic_registration/v3/register".to_owned(),
+            Some(allocation::sic_register(entry)),
+        ),
+        Call::SicState { id } => {
+            request(Method::Post, "/instances/sic_registration/v1/state".to_owned(), Some(allocation::sic_state(id)))
+        }
         Call::HealthConfig => request(Method::Get, "/session/v1/instance/health/config".to_owned(), None),
         Call::PostHealth { session, instance, health, refresh_ttl } => {
             let body = json(&HealthUpdate { instance_health: health.as_str(), instance_id: instance.as_str() });

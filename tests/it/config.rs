@@ -312,7 +312,7 @@ fn all_mistakes_of_all_layers_come_at_once_with_their_place() {
         "--set: some.thing: there is no such key".to_owned(),
         format!("{main}:2:7: environment.url: must begin with https://"),
         "auth.client_secret: is required for grant \"client_credentials\": give the systemd credential \"client-secret\" or set auth.client_secret_file".to_owned(),
-        "instance.session_id: is required, or instance.allocation_id: one of them says which session this server is for".to_owned(),
+        "instance.session_id: is required, or instance.allocation_id: one of them says which session this server is for; or let instance.source say where that comes from".to_owned(),
         "environment variable RALLYHERE_AGENT_INSTANCE__VERSION: instance.version: must be a semantic version such as \"1.2.3\" or \"1.2.0+4711\": it needs three numbers, MAJOR.MINOR.PATCH".to_owned(),
         format!("{main}:7:19: health.default_cadence: must be a duration such as \"25s\", \"5m\", \"1h30m\" or \"500ms\", not \"soon\""),
         "--set: notifications.page_size: must be from 1 to 100, not 0".to_owned(),

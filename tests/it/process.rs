@@ -5,6 +5,7 @@
 //! anything that was said, no panic, no request that the contract refuses.
 
 pub(crate) mod agent;
+mod allocation;
 mod draining;
 mod duties;
 mod game;

@@ -142,6 +142,12 @@ async fn permissions(settings: &Settings, backend: &HttpBackend, logged_in: bool
         let look = match &instance.params.target {
             Target::Session { session, .. } => Look::Session(session.clone()),
             Target::Allocation(allocation) => Look::Allocation(allocation.clone()),
+            Target::Awaited => {
+                let source = instance.params.allocation.source.as_str();
+                let why = format!("the session comes from instance.source = \"{source}\", and is not known yet");
+                findings.not_checked(&format!("session{of}"), &why);
+                continue;
+            }
         };
         let seen = ask(backend, &look, &of, findings).await;
         match instance_id(instance, seen) {

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use super::farewell;
 use crate::clock;
+use crate::core::allocation::AllocationView;
 use crate::core::auth::AuthState;
 use crate::core::ids::SessionId;
 use crate::core::instance::Health;
@@ -27,6 +28,7 @@ struct Gist {
     verdict: Health,
     session: Option<SessionId>,
     ends: bool,
+    allocation: AllocationView,
 }
 
 impl Gist {
@@ -37,6 +39,7 @@ impl Gist {
             verdict: snapshot.health.verdict,
             session: snapshot.instance.session_id.clone(),
             ends: farewell::ends(snapshot),
+            allocation: snapshot.allocation.clone(),
         }
     }
 }

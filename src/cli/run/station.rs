@@ -14,13 +14,17 @@ use crate::config::settings::{GameSource, HandOff, Instance, Surroundings};
 use crate::core::agent::Birth;
 use crate::core::durable::Durable;
 use crate::core::ids::{InstanceId, InstanceName};
+use crate::core::phase::Phase;
+use crate::core::snapshot::Snapshot;
 use crate::driver::host::{Host, Newborn};
 use crate::driver::lives::Again;
 use crate::io::admin::Member;
+use crate::io::allocation;
 use crate::io::game::{self, Reach};
 use crate::io::http::HttpBackend;
 use crate::io::local::{LocalApi, LocalApiError};
 use crate::io::store::DiskStore;
+use crate::ports::{Allocator as _, InstanceHandle};
 use crate::telemetry::metrics::InstanceMeter;
 
 /// How long the local API may take for its last answers.
@@ -115,6 +119,9 @@ impl Station {
         let mut servers = JoinSet::new();
         servers.spawn(observe::watch(handle.clone(), Arc::clone(&meter), Arc::clone(&ground.news)));
         servers.spawn(keeper.run(reach, until(stopped.clone())));
+        if allocation::source_of(&settings).is_some() {
+            servers.spawn(ask_for_allocations(settings.clone(), handle.clone(), until(stopped.clone())));
+        }
         servers.spawn(api.serve(until(stopped)));
         let member = Member { handle, taker: taker(&settings), meter };
         Ok(Self { settings, local, member, fate: Fate::Stay, over: false, servers, stop })
@@ -142,6 +149,24 @@ impl Station {
             () = async { while self.servers.join_next().await.is_some() {} } => {}
             () = clock::sleep(SERVERS_END) => {}
         }
+    }
+}
+
+/// Runs the source of an instance's allocations: for each of its lives, where it is recycled.
+async fn ask_for_allocations(settings: Instance, mut handle: InstanceHandle, stopped: impl Future<Output = ()>) {
+    let lives = async {
+        while let Some(source) = allocation::source_of(&settings) {
+            source.run(handle.clone()).await;
+            let is_another_life = |shown: &Arc<Snapshot>| !matches!(shown.phase, Phase::Ended | Phase::Superseded);
+            if !settings.recycle || handle.snapshots.wait_for(is_another_life).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = lives => {}
+        // Dropping a look at a file loses nothing.
+        () = stopped => {}
     }
 }
 

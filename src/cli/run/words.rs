@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::core::allocation::AllocationState;
 use crate::core::auth::AuthState;
 use crate::core::phase::Phase;
 use crate::core::snapshot::Snapshot;
@@ -21,7 +22,10 @@ pub(super) fn status(snapshots: &[Arc<Snapshot>]) -> String {
 fn instance(snapshot: &Snapshot) -> String {
     let session =
         snapshot.instance.session_id.as_ref().map_or_else(|| "its session".to_owned(), |id| format!("session {id}"));
+    let waits =
+        snapshot.allocation.detail.as_deref().filter(|_| snapshot.allocation.state != AllocationState::Allocated);
     let doing = match snapshot.phase {
+        Phase::Resolving if waits.is_some() => waits.unwrap_or_default().to_owned(),
         Phase::Resolving => format!("looking for {session}"),
         Phase::Registering => format!("registering with {session}"),
         Phase::Loading => format!("{session}: the game is loading"),

@@ -42,7 +42,9 @@ fn problems(status: &Status, now: Timestamp) -> Vec<String> {
     }
     login(status, now, &mut problems);
     health(status, now, &mut problems);
-    if matches!(status.phase.as_ref(), "resolving" | "registering")
+    let waits = status.allocation.state == "waiting";
+    if !waits
+        && matches!(status.phase.as_ref(), "resolving" | "registering")
         && let Some(since) = status.phase_since
         && seconds(since, now) > SLOW_START
     {
@@ -144,6 +146,11 @@ fn rows(status: &Status, now: Timestamp) -> Vec<(&'static str, String)> {
     if let Some(drain) = &status.drain {
         let left = drain.deadline.map(|at| format!(", at most {} more", span(seconds(now, at)))).unwrap_or_default();
         rows.push(("drain", format!("{}{left}", clean(&drain.reason))));
+    }
+    if !matches!(status.allocation.source.as_ref(), "" | "fixed") {
+        let detail = status.allocation.detail.as_deref().map(|detail| format!(", {}", clean(detail)));
+        let (source, state) = (clean(&status.allocation.source), clean(&status.allocation.state));
+        rows.push(("allocation", format!("{state} by {source}{}", detail.unwrap_or_default())));
     }
     let session = match &status.session {
         Some(session) => {

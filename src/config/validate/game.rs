@@ -157,7 +157,12 @@ impl Checker<'_> {
         ];
         let readiness = self.check("game.ready", values::word(&self.raw.game.ready, &words))?;
         let (instance, game) = (&self.raw.instance, &self.raw.game);
-        let reachable = !instance.public_conn_str.is_empty() || !instance.private_conn_str.is_empty();
+        // An allocation brings an address; that of a session of our own is in the configuration.
+        let brought = match instance.source.as_str() {
+            "fixed" | "session" => !self.raw.allocation.public_host.is_empty() && instance.source == "session",
+            _ => true,
+        };
+        let reachable = brought || !instance.public_conn_str.is_empty() || !instance.private_conn_str.is_empty();
         let (lacks, alternatives, why): (bool, &[&str], _) = match readiness {
             Readiness::Sdk => (false, &[], ""),
             Readiness::Immediate => (

@@ -28,10 +28,15 @@ impl Checker<'_> {
         self.check(key, values::given(text).map(|text| parse(text).map_err(|error| error.to_string())).transpose())
     }
 
-    fn target(&mut self) -> Option<Target> {
+    /// `fixed`: the session or the allocation is in the configuration.
+    fn target(&mut self, fixed: bool) -> Option<Target> {
         let raw = &self.raw.instance;
         let session = self.id("instance.session_id", &raw.session_id, SessionId::parse);
         let allocation = self.id("instance.allocation_id", &raw.allocation_id, AllocationId::parse);
+        if !fixed {
+            // Of a word that is none, nobody knows what it was meant to need.
+            return self.not_fixed().then_some(Target::Awaited);
+        }
         match (session?, allocation?) {
             (Some(session), allocation) => Some(Target::Session { session, allocation }),
             (None, Some(allocation)) => Some(Target::Allocation(allocation)),
@@ -39,7 +44,8 @@ impl Checker<'_> {
                 self.missing(
                     "instance.session_id",
                     &["instance.allocation_id"],
-                    "is required, or instance.allocation_id: one of them says which session this server is for",
+                    "is required, or instance.allocation_id: one of them says which session this server is for; or let \
+                     instance.source say where that comes from",
                 );
                 None
             }
@@ -118,7 +124,8 @@ impl Checker<'_> {
     pub(super) fn params(&mut self, name: &InstanceName) -> Option<Params> {
         let raw = self.raw;
         let instance = &raw.instance;
-        let target = self.target();
+        let allocation = self.allocation();
+        let target = self.target(raw.instance.source == "fixed");
         let instance_id = self.id("instance.instance_id", &instance.instance_id, InstanceId::parse);
         let host_type = if instance.host_type == "player" {
             Err("must be \"dedicated\", \"standalone\" or \"preallocated\": the agent does not stand beside the game of a player who hosts".to_owned())
@@ -185,6 +192,7 @@ impl Checker<'_> {
             name: name.clone(),
             api: api?,
             target: target?,
+            allocation: allocation?,
             instance_id: instance_id?,
             host_type: instance.host_type.clone(),
             region: region?,

@@ -7,7 +7,7 @@ use crate::core::durable::{Record, SaidState};
 use crate::core::event::{Denied, Said};
 use crate::core::ids::{MatchId, Ticket};
 use crate::core::instance::{CustomData, JoinParams};
-use crate::core::params::Readiness;
+use crate::core::params::{Readiness, Target};
 use crate::core::phase::Phase;
 use crate::core::sdk;
 
@@ -79,7 +79,8 @@ impl Game {
 
     /// Nobody becomes ready whom no player could reach.
     pub(in crate::core) fn check_reachable(common: &Common, said: &SaidState) -> Result<(), Denied> {
-        if Self::join_params(common, said).is_reachable() {
+        // The allocation that is waited for may bring the address.
+        if Self::join_params(common, said).is_reachable() || common.params.target == Target::Awaited {
             return Ok(());
         }
         Err(Denied::Field {

@@ -43,7 +43,7 @@ fn found(probe: usize, health: Health) -> GameEvent {
     GameEvent::Probed { probe, result: ProbeResult { health, reason: "nothing came back".to_owned(), players: None } }
 }
 
-fn end(status: EndStatus) -> End {
+pub(super) fn end(status: EndStatus) -> End {
     End {
         status,
         oom_killed: false,

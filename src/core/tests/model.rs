@@ -575,6 +575,7 @@ impl World {
                 Ok(Answer::Accepted)
             }
             Call::Poll { .. } => Ok(Answer::Page(Page::default())),
+            Call::CreateSession { .. } | Call::SicRegister { .. } | Call::SicState { .. } => Err(unreachable()),
         }
     }
 }

@@ -45,6 +45,7 @@ pub(in crate::core) fn params() -> Params {
         name: InstanceName::parse("default").unwrap(),
         api: crate::core::api::Choice::Auto,
         target: Target::Session { session: session_id(), allocation: None },
+        allocation: Default::default(),
         instance_id: None,
         host_type: "dedicated".to_owned(),
         region: "eu".to_owned(),

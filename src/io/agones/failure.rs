@@ -53,6 +53,7 @@ impl From<NotGranted> for Failure {
                 Code::ResourceExhausted
             }
             NotGranted::Denied(Denied::Field { .. }) => Code::InvalidArgument,
+            NotGranted::Denied(Denied::Allocated(_)) => Code::FailedPrecondition,
             NotGranted::Denied(Denied::UnknownNotification | Denied::UnknownReport) => Code::NotFound,
             NotGranted::Denied(Denied::Store(_))
             | NotGranted::Unasked(AskError::Busy | AskError::Ended)

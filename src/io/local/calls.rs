@@ -246,7 +246,7 @@ pub(super) async fn event(
 pub(super) fn accepted(granted: Granted) -> Result<ReportId, Refusal> {
     match granted {
         Granted::Accepted(id) => Ok(id),
-        Granted::Done | Granted::Acknowledged(_) | Granted::Draining => {
+        Granted::Done | Granted::Acknowledged(_) | Granted::Draining | Granted::Allocated { .. } => {
             Err(Refusal::internal("the report got no id; do not count on it: please report this"))
         }
     }

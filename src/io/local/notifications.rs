@@ -186,7 +186,7 @@ pub(super) async fn ack(
     let id = NotificationId::parse(&body.notification_id).map_err(|error| Refusal::field("notification_id", error))?;
     let acknowledged = match api.ask(Request::Ack(id)).await? {
         Granted::Acknowledged(count) => count,
-        Granted::Done | Granted::Accepted(_) | Granted::Draining => 0,
+        Granted::Done | Granted::Accepted(_) | Granted::Draining | Granted::Allocated { .. } => 0,
     };
     Ok(json_of(StatusCode::OK, &AckAnswer { acknowledged }))
 }

@@ -74,6 +74,7 @@ impl From<Denied> for Refusal {
             Denied::Field { field, reason } => Self::field(field, reason),
             Denied::Gone(_) => Self::new(StatusCode::GONE, "gone", message),
             Denied::Phase(_) => Self::new(StatusCode::CONFLICT, "wrong_phase", message),
+            Denied::Allocated(_) => Self::new(StatusCode::CONFLICT, "already_allocated", message),
             Denied::UnknownNotification => Self::new(StatusCode::NOT_FOUND, "unknown_notification", message),
             Denied::UnknownReport => Self::new(StatusCode::NOT_FOUND, "unknown_report", message),
             Denied::Store(_) => Self::unavailable("not_durable", message),

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::desk::Desk;
 use super::refusal::{Refusal, wrong_method};
 use super::server::Limits;
-use super::{calls, duties, notifications, outbox, stream};
+use super::{allocation, calls, duties, notifications, outbox, stream};
 use crate::clock;
 use crate::core::event::{Granted, Request};
 use crate::core::ids::InstanceId;
@@ -107,6 +107,7 @@ pub(super) fn router(api: Arc<Api>, engine: Arc<Engine>) -> Router {
         .route("/v1/outbox", get(outbox::list))
         .route("/v1/outbox/retry", post(outbox::retry))
         .route("/v1/outbox/drop", post(outbox::forget))
+        .route("/v1/allocate", post(allocation::allocate).delete(allocation::deallocate))
         .route("/v1/drain", post(calls::drain))
         .route("/v1/shutdown", post(calls::shutdown))
         .route("/v1/notifications", get(notifications::list))

@@ -32,6 +32,8 @@ pub struct Status {
     pub phase_since: Option<Timestamp>,
     /// Whether the game has said that it is ready.
     pub ready: bool,
+    /// How it is allocated.
+    pub allocation: Allocation,
     /// Health.
     pub health: Health,
     /// The session, once found.
@@ -82,6 +84,19 @@ pub struct HealthAnswer {
     pub health: Word,
     /// When it said so.
     pub at: Option<Timestamp>,
+}
+
+/// `allocation`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Allocation {
+    /// fixed, session, sic, multiplay, file, local
+    pub source: Word,
+    /// waiting, confirming, allocated, deallocated
+    pub state: Word,
+    /// What is waited for, or why it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 /// `session`
@@ -326,6 +341,11 @@ impl Status {
             phase: Cow::Borrowed(snapshot.phase.as_str()),
             phase_since: Some(wall_of(snapshot.phase_since)),
             ready: snapshot.ready,
+            allocation: Allocation {
+                source: Cow::Borrowed(snapshot.allocation.source),
+                state: Cow::Borrowed(snapshot.allocation.state.as_str()),
+                detail: snapshot.allocation.detail.as_deref().map(str::to_owned),
+            },
             health: Health::of(&snapshot.health),
             session: snapshot.session.as_ref().map(Session::of),
             instance: Instance::of(&snapshot.instance),

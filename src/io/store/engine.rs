@@ -49,9 +49,10 @@ const PATIENCE: u32 = 10;
 /// has happened, and are kept for the next snapshot.
 pub(super) fn is_refusable(record: &Record) -> bool {
     match record {
-        Record::Accepted(_) | Record::Revived { .. } | Record::Dropped { .. } => true,
+        Record::Accepted(_) | Record::Revived { .. } | Record::Dropped { .. } | Record::Given(_) => true,
         Record::Sdk(change) => change.is_refusable(),
         Record::Identity { .. }
+        | Record::Freed
         | Record::Attached
         | Record::Said(_)
         | Record::Cadence { .. }
@@ -78,9 +79,11 @@ fn shrinks(record: &Record) -> bool {
         | Record::Dead { .. }
         | Record::Dropped { .. }
         | Record::Back { .. }
+        | Record::Freed
         | Record::Closed
         | Record::Superseded => true,
         Record::Identity { .. }
+        | Record::Given(_)
         | Record::Attached
         | Record::Said(_)
         | Record::Sdk(_)

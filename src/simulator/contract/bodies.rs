@@ -103,6 +103,25 @@ pub(super) const MATCH: &[Field] = &[required("match_id", ANY), optional("custom
 
 pub(super) const BROWSER: &[Field] = &[optional("custom_data", Rule::Data)];
 
+pub(super) const CREATE_SESSION: &[Field] = &[
+    required("session_type", ID),
+    optional("region_id", ID),
+    required("client_version", ID),
+    required("client_settings", Rule::Object(&[required("platform", ID), required("input", ID)])),
+];
+
+const SIC_SERVER: Rule = Rule::Object(&[
+    required("id", ID),
+    required("group_tags", LONG),
+    required("public_host", Rule::Text { min: 1, max: 253 }),
+    required("public_port", up_to(1, 65535)),
+]);
+
+pub(super) const SIC_REGISTER: &[Field] = &[required("items", Rule::List { min: 1, max: 100, item: &SIC_SERVER })];
+
+pub(super) const SIC_STATE: &[Field] =
+    &[required("items", Rule::List { min: 1, max: 100, item: &Rule::Object(&[required("id", ID)]) })];
+
 pub(super) const PLAYER: &[Field] = &[
     optional("status", Rule::OneOf(&["leader", "member", "invited", "reserved"])),
     required("team_id", up_to(0, i64::MAX)),

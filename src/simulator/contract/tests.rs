@@ -19,7 +19,7 @@ fn a_path_leads_to_its_call_with_its_parts_decoded() {
 #[test]
 fn an_unknown_path_and_a_wrong_method_are_told_apart() {
     for path in
-        ["/", "/session/v1/session", "/session/v1/session/", "/session/v1/session/s/", "/v2", "/session/v1/regions/x"]
+        ["/", "/session/v1/sessions", "/session/v1/session/", "/session/v1/session/s/", "/v2", "/session/v1/regions/x"]
     {
         assert!(matches!(route(Generation::V2023_11, "GET", path), Route::Unknown), "{path}");
     }

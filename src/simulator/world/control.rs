@@ -254,6 +254,7 @@ impl World {
             "uptime_ms": self.elapsed_ms(moment.now),
             "sessions": sessions,
             "allocations": self.allocations,
+            "sic": self.sic,
             "notifications": streams,
             "clients": clients,
             "token_lifetime_seconds": self.desk.lifetime().as_secs(),

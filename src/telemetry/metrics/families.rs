@@ -73,6 +73,8 @@ macro_rules! families {
 
 families! {
     PHASE: "rallyhere_agent_phase" States ["instance", "phase"] "The phase of the instance";
+    ALLOCATION: "rallyhere_agent_allocation_state" States ["instance", "source", "state"]
+        "Whether the instance waits for its allocation, and where that comes from; always allocated where the configuration names the session";
     READY: "rallyhere_agent_ready" Gauge ["instance"] "Whether the game has said that it is ready";
     PERMISSION_MISSING: "rallyhere_agent_permission_missing" Gauge ["instance", "call"]
         "Whether the backend refuses this call to us for want of a permission";

@@ -38,7 +38,7 @@ impl Writes {
 }
 
 /// The calls of the local API, by path, and their words.
-const ROUTES: [(&str, &str); 12] = [
+const ROUTES: [(&str, &str); 13] = [
     ("/v1/status", "status"),
     ("/v1/session", "session"),
     ("/v1/ready", "ready"),
@@ -46,6 +46,7 @@ const ROUTES: [(&str, &str); 12] = [
     ("/v1/instance", "instance"),
     ("/v1/fubar", "fubar"),
     ("/v1/events", "events"),
+    ("/v1/allocate", "allocate"),
     ("/v1/drain", "drain"),
     ("/v1/shutdown", "shutdown"),
     ("/v1/notifications", "notifications"),
@@ -180,6 +181,6 @@ mod tests {
         }
         let seen: Vec<_> = meter.local().filter(|(_, _, count)| *count > 0).collect();
         assert_eq!(seen, [("ready", "2xx", 2), ("ready", "4xx", 1), ("other", "4xx", 1), ("other", "5xx", 1)]);
-        assert_eq!(meter.local().count(), 14 * 4);
+        assert_eq!(meter.local().count(), 15 * 4);
     }
 }

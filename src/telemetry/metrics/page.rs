@@ -13,6 +13,7 @@ use super::meters::InstanceMeter;
 use super::own::Own;
 use super::sheet::{Sheet, Value};
 use super::{Meters, Seen};
+use crate::core::allocation::{AllocationState, AllocationView};
 use crate::core::api::Feature;
 use crate::core::auth::AuthState;
 use crate::core::call::CallKind;
@@ -114,6 +115,11 @@ impl Page {
 
 fn life(page: &Page, sheet: &mut Sheet<'_>) -> fmt::Result {
     page.each_state(sheet, &f::PHASE, &Phase::ALL.map(Phase::as_str), |snapshot| Some(snapshot.phase.as_str()))?;
+    let mut allocation = sheet.family(&f::ALLOCATION)?;
+    page.instances().try_for_each(|(name, snapshot)| {
+        let AllocationView { source, state, .. } = &snapshot.allocation;
+        allocation.states(&[name, source], &AllocationState::ALL.map(AllocationState::as_str), Some(state.as_str()))
+    })?;
     page.each(sheet, &f::READY, |snapshot| snapshot.ready.into())?;
     let mut missing = sheet.family(&f::PERMISSION_MISSING)?;
     for (name, snapshot) in page.instances() {

@@ -31,7 +31,7 @@ fn names_and_words_are_conventional() {
         assert!(!family.help.ends_with('.'), "{name}: no stop, as in all the others");
         // A label that holds an id would make a series for each of them.
         let known = ["instance", "phase", "call", "verdict", "answer", "state", "probe", "route", "class", "result"];
-        let more = ["outcome", "kind", "version", "target"];
+        let more = ["outcome", "kind", "version", "target", "source"];
         assert!(family.labels.iter().all(|label| known.contains(label) || more.contains(label)), "{name}");
     }
 }

@@ -116,7 +116,10 @@ impl FakeBackend {
             Call::PostHealth { health, .. } => Answer::HealthAccepted(*health),
             Call::Fubar { .. } | Call::PostEvent { .. } | Call::Audit { .. } | Call::Duty { .. } => Answer::Accepted,
             Call::Poll { .. } => Answer::Page(Page::default()),
-            Call::FindSession { .. } => unreachable!("no test here has an allocation"),
+            Call::FindSession { .. }
+            | Call::CreateSession { .. }
+            | Call::SicRegister { .. }
+            | Call::SicState { .. } => unreachable!("no test here has an allocation"),
         })
     }
 }
@@ -255,6 +258,7 @@ pub(crate) fn instance(name: &str) -> (Params, Birth) {
         name: InstanceName::parse(name).unwrap(),
         api: Choice::Auto,
         target: Target::Session { session: session(name), allocation: None },
+        allocation: Default::default(),
         instance_id: None,
         host_type: "dedicated".to_owned(),
         region: "eu".to_owned(),

@@ -1,5 +1,6 @@
 //! Every call and every error status, on the socket and on TCP.
 
+use rallyhere_agent::core::allocation::Allocation;
 use rallyhere_agent::core::event::{Denied, Granted, Request, Said, StoreFault};
 use rallyhere_agent::core::ids::NotificationId;
 use rallyhere_agent::core::instance::Health;
@@ -109,6 +110,15 @@ fn good() -> Vec<Good> {
             r#"{"acknowledged":0}"#,
             Request::Ack(NotificationId::parse("n 1/%").unwrap()),
         ),
+        (
+            "POST",
+            "/v1/allocate",
+            r#"{"session_id":"s","allocation_id":"a","public_host":"[::1]","public_port":65535}"#.to_owned(),
+            202,
+            "{}",
+            Request::Give(Allocation::read(Some("s"), Some("a"), Some("::1"), Some(65535)).unwrap()),
+        ),
+        ("DELETE", "/v1/allocate", String::new(), 202, "{}", Request::TakeBack),
         ("POST", "/v1/drain", String::new(), 202, "{}", Request::Drain { reason: None }),
         (
             "POST",
@@ -192,6 +202,17 @@ fn bad() -> Vec<Bad> {
         bad("/v1/events", r#"{"event_code":"x","custom_data":{"k":""}}"#, "invalid_field", "custom_data.k"),
         bad("/v1/notifications/ack", "{}", "invalid_field", "notification_id"),
         bad("/v1/notifications/ack", r#"{"notification_id":""}"#, "invalid_field", "notification_id"),
+        bad("/v1/allocate", "{}", "invalid_field", "session_id"),
+        bad("/v1/allocate", r#"{"session_id":"s","public_host":"h"}"#, "invalid_field", "public_port"),
+        bad("/v1/allocate", r#"{"session_id":"s","public_port":65536}"#, "invalid_field", "public_port"),
+        bad(
+            "/v1/allocate",
+            r#"{"session_id":"s","public_host":"a b","public_port":1}"#,
+            "invalid_field",
+            "public_host",
+        ),
+        bad("/v1/allocate", &format!(r#"{{"allocation_id":"{}"}}"#, text(129)), "invalid_field", "allocation_id"),
+        bad("/v1/allocate", r#"{"session":"s"}"#, "invalid_field", "session"),
         bad("/v1/drain", r#"{"why":"x"}"#, "invalid_field", "why"),
         bad("/v1/drain", &format!(r#"{{"reason":"{}"}}"#, text(257)), "invalid_field", "reason"),
         bad("/v1/shutdown", r#"{"reason":1}"#, "invalid_field", "reason"),

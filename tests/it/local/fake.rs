@@ -8,6 +8,7 @@ use std::time::Duration;
 use rallyhere_agent::clock;
 use rallyhere_agent::config::secret::{Secret, SecretOrigin};
 use rallyhere_agent::config::settings;
+use rallyhere_agent::core::allocation::AllocationView;
 use rallyhere_agent::core::event::{Granted, Request, Verdict};
 use rallyhere_agent::core::ids::{Etag, InstanceId, InstanceName, NotificationId, ReportId, SessionId};
 use rallyhere_agent::core::instance::{Health, JoinParams, JoinStatus, Notification, Session};
@@ -33,6 +34,7 @@ pub(crate) fn snapshot() -> Snapshot {
         phase: Phase::Serving,
         phase_since: now,
         ready: true,
+        allocation: AllocationView { source: "fixed", ..AllocationView::default() },
         auth: Arc::default(),
         forbidden: [].into(),
         api: rallyhere_agent::core::api::ApiView::default(),
@@ -193,8 +195,10 @@ fn usual(request: &Request, snapshots: &watch::Sender<Arc<Snapshot>>) -> Granted
             });
             Granted::Acknowledged(count)
         }
-        Request::Drain { .. } | Request::Shutdown { .. } => Granted::Draining,
+        Request::Drain { .. } | Request::Shutdown { .. } | Request::TakeBack => Granted::Draining,
+        Request::Give(_) => Granted::Allocated { fresh: true },
         Request::Ready(_)
+        | Request::Source(_)
         | Request::Health { .. }
         | Request::Heartbeat
         | Request::Allocate

@@ -124,13 +124,14 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-const CALLS: [(&str, &str); 8] = [
+const CALLS: [(&str, &str); 9] = [
     ("POST", "/v1/ready"),
     ("POST", "/v1/health"),
     ("PATCH", "/v1/instance"),
     ("POST", "/v1/fubar"),
     ("POST", "/v1/events"),
     ("POST", "/v1/notifications/ack"),
+    ("POST", "/v1/allocate"),
     ("POST", "/v1/drain"),
     ("POST", "/v1/shutdown"),
 ];

@@ -152,6 +152,9 @@ impl Backend {
             }
             // Nobody has duties here.
             Call::PostEvent { .. } | Call::Audit { .. } | Call::Duty { .. } => (Ok(Answer::Accepted), None),
+            Call::CreateSession { .. } | Call::SicRegister { .. } | Call::SicState { .. } => {
+                unreachable!("every target is fixed")
+            }
             Call::Poll { after, page_size, .. } => {
                 let from = self.after(after.as_ref().map(|id| id.as_str()));
                 let to = self.published.min(from + usize::from(*page_size));

@@ -24,6 +24,7 @@ impl Past {
             phase: Phase::Resolving,
             phase_since: start,
             ready: false,
+            allocation: Default::default(),
             auth: Arc::default(),
             forbidden: [].into(),
             api: crate::core::api::ApiView::default(),
