@@ -222,6 +222,8 @@ pub struct Auth {
     /// When the next login is wanted; `None` while a token is good and its lifetime unknown.
     due: Option<Instant>,
     denied_since: Option<Instant>,
+    /// A login failed, and the next one is not to come before this, whatever happens to the token.
+    patience: Option<Instant>,
     /// The last token was rejected while it was new.
     was_fresh: bool,
     /// Logins that succeed and do not help.
@@ -247,6 +249,7 @@ impl Auth {
             failed: Retry::new(FAILED),
             due: Some(now),
             denied_since: None,
+            patience: None,
             was_fresh: false,
             futile: Retry::new(FAILED),
             detail: None,
@@ -305,6 +308,7 @@ impl Auth {
         self.due = refresh_at;
         self.failed.reset();
         self.denied_since = None;
+        self.patience = None;
         self.detail = None;
         self.actions.push_back(AuthAction::Succeeded { lifetime });
     }
@@ -331,6 +335,7 @@ impl Auth {
             self.failed.failed(now, &mut self.rng, failure.retry_after)
         };
         self.due = Some(now + retry_in);
+        self.patience = self.due;
         self.detail = Some(words(&failure, denied));
         self.actions.push_back(AuthAction::Failed { failure, denied, retry_in });
     }
@@ -341,6 +346,10 @@ impl Auth {
             return;
         };
         if self.in_flight.is_some() {
+            return;
+        }
+        if self.patience.is_some_and(|until| until > now) {
+            // The token died while its refresh was failing: that is no reason to ask again any sooner.
             return;
         }
         // One rejection of a new token may be bad luck; a second one in a row is a loop that must be slow.
@@ -413,6 +422,7 @@ impl Machine for Auth {
             AuthEvent::Reloaded => {
                 if self.in_flight.is_none() && (self.token.is_none() || self.detail.is_some()) {
                     self.denied_since = None;
+                    self.patience = None;
                     self.failed.reset();
                     self.login(Login::Fresh);
                 }

@@ -127,6 +127,10 @@ impl Heartbeat {
             return;
         }
         self.last_word = true;
+        // Also a last word is not for a backend that asked for peace, or that takes none of our posts.
+        if [self.hold, self.refused.until()].into_iter().flatten().any(|until| until > common.now) {
+            return;
+        }
         if let (Some(session), Some(instance), true) =
             (common.session_id().cloned(), common.instance_id().cloned(), common.may_send())
         {

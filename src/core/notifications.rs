@@ -186,7 +186,9 @@ impl Notifications {
         let more = entries >= full_at;
         self.page_limit = if more { self.page_limit.saturating_mul(2) } else { u8::MAX };
 
-        let seen: HashSet<&NotificationId> = common.durable.seen.iter().collect();
+        // An empty page, which is most of them, is not worth a table of a thousand ids.
+        let known = common.durable.seen.iter().take(if page.notifications.is_empty() { 0 } else { usize::MAX });
+        let seen: HashSet<&NotificationId> = known.collect();
         let fresh: Vec<Arc<Notification>> =
             page.notifications.iter().filter(|n| !seen.contains(&n.notification_id)).cloned().collect();
         let repeated = page.notifications.len() - fresh.len();

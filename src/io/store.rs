@@ -30,12 +30,13 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-pub use self::disk::{holder_of, process_of};
+pub use self::disk::{Content, Disk, holder_of, process_of};
+pub use self::engine::{Belongs, Engine};
 pub use self::finding::{Finding, OpenError, StoreStatus};
 pub use self::memory::MemoryStore;
+pub use self::queue::Batch;
 
-use self::disk::{Disk, RealDisk};
-use self::engine::{Belongs, Engine};
+use self::disk::RealDisk;
 use self::queue::Queue;
 use crate::clock;
 use crate::core::durable::{Durable, Record};

@@ -293,3 +293,27 @@ fn what_one_instance_has_learnt_of_the_api_is_told_once_and_the_newest_stands() 
     let back = vec![AuthAction::Learnt { feature: Feature::Fubar, gone: false }];
     assert_eq!(told(&mut auth, false, later + Duration::from_secs(1)), back);
 }
+
+/// The simulation found it: a refresh was turned away with Retry-After, the token died meanwhile, and its rejection logged in at
+/// once.
+#[test]
+fn a_token_that_dies_while_its_refresh_fails_does_not_cut_the_wait_short() {
+    for refresh in [true, false] {
+        let (mut auth, mut now) = auth();
+        let (id, _, generation) = login(&mut auth).unwrap();
+        answer(&mut auth, id, token(1000, refresh), now);
+        later(&mut auth, &mut now);
+        let (id, _, _) = login(&mut auth).expect("the early refresh");
+        let after = Some(Duration::from_secs(600));
+        let busy = Failure { retry_after: after, ..Failure::local(FailureKind::Throttled, "later") };
+        answer(&mut auth, id, Err(busy), now);
+        let asked = now;
+        now += Duration::from_secs(300);
+        auth.handle_event(AuthEvent::Rejected(generation), now);
+        assert_eq!(login(&mut auth), None, "the backend asked for peace");
+        assert!(!auth.snapshot().state.has_token());
+        later(&mut auth, &mut now);
+        assert!(now - asked >= Duration::from_secs(600), "{:?}", now - asked);
+        assert!(login(&mut auth).is_some(), "but it does not wait for ever");
+    }
+}

@@ -16,15 +16,15 @@ const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// What was read of a file.
 #[derive(Debug)]
-pub(super) struct Content {
+pub struct Content {
     /// The bytes.
-    pub(super) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// Why there are no more of them, if there should be.
-    pub(super) cut: Option<String>,
+    pub cut: Option<String>,
 }
 
 /// A directory on a disk. All names are plain names in it. No operation follows a symbolic link.
-pub(super) trait Disk: Send + 'static {
+pub trait Disk: Send + 'static {
     /// An open file.
     type File: Send;
 

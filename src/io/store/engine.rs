@@ -20,6 +20,7 @@
 mod rewrite;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -172,7 +173,7 @@ impl Draft {
 }
 
 /// See the module.
-pub(super) struct Engine<D: Disk> {
+pub struct Engine<D: Disk> {
     disk: D,
     bounds: Bounds,
     machine: u32,
@@ -200,15 +201,21 @@ pub(super) struct Engine<D: Disk> {
     status: StoreStatus,
 }
 
+impl<D: Disk> fmt::Debug for Engine<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
 /// See [`super::open`].
-pub(super) type Belongs = dyn Fn(&InstanceName, &Durable) -> bool + Send;
+pub type Belongs = dyn Fn(&InstanceName, &Durable) -> bool + Send;
 
 impl<D: Disk> Engine<D> {
     /// Reads what is there, and puts it in order as far as the disk lets it.
     ///
     /// # Errors
     /// If the directory is another agent's, or not ours alone. A disk that fails is no error.
-    pub(super) fn open(disk: D, options: &Options, belongs: Box<Belongs>) -> Result<Self, OpenError> {
+    pub fn open(disk: D, options: &Options, belongs: Box<Belongs>) -> Result<Self, OpenError> {
         let mut engine = Self {
             disk,
             bounds: options.bounds(),
@@ -247,18 +254,18 @@ impl<D: Disk> Engine<D> {
     }
 
     /// What is remembered now.
-    pub(super) fn mirror(&self) -> &Mirror {
+    pub fn mirror(&self) -> &Mirror {
         &self.mirror
     }
 
     /// How things are.
-    pub(super) fn status(&self) -> StoreStatus {
+    pub fn status(&self) -> StoreStatus {
         let log = self.log.as_ref().map_or(0, |log| log.length);
         StoreStatus { bytes: self.snapshot_bytes + log, ..self.status.clone() }
     }
 
     /// Whether [`Self::tick`] is wanted.
-    pub(super) fn is_ailing(&self) -> bool {
+    pub fn is_ailing(&self) -> bool {
         self.due || self.status.fault.is_some()
     }
 
@@ -268,7 +275,7 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Writes batches in their order, and syncs them together. The verdicts are final when this returns.
-    pub(super) fn commit(&mut self, batches: &[Batch]) -> Vec<Result<(), StoreFault>> {
+    pub fn commit(&mut self, batches: &[Batch]) -> Vec<Result<(), StoreFault>> {
         let mut verdicts = Vec::with_capacity(batches.len());
         while let Some(rest) = batches.get(verdicts.len()..).filter(|rest| !rest.is_empty()) {
             verdicts.extend(self.stroke(rest));
@@ -277,7 +284,7 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Tries to get well again. To be called about once a second while [`Self::is_ailing`].
-    pub(super) fn tick(&mut self) {
+    pub fn tick(&mut self) {
         if self.due {
             let _shown_in_status = self.repair();
         } else if self.is_within(self.bounds.state, self.bounds.reserve) {
@@ -289,7 +296,7 @@ impl<D: Disk> Engine<D> {
     ///
     /// # Errors
     /// If something of the mirror is not on disk.
-    pub(super) fn close(&mut self) -> Result<(), StoreFault> {
+    pub fn close(&mut self) -> Result<(), StoreFault> {
         let idle = self.log.as_ref().is_some_and(|log| log.length == log.start);
         if self.due || !idle { self.repair() } else { Ok(()) }
     }

@@ -18,13 +18,20 @@ pub(super) type Reply = oneshot::Sender<Result<(), StoreFault>>;
 
 /// Records of one instance, all or none.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub struct Batch {
     /// Whose.
-    pub(super) instance: InstanceName,
+    pub instance: InstanceName,
     /// The records.
-    pub(super) records: Vec<Record>,
+    pub records: Vec<Record>,
     /// Who waits. `None`: the batch was refused at the door, and what is left of it is for the mirror only.
     pub(super) reply: Option<Reply>,
+}
+
+impl Batch {
+    /// A batch for whoever drives an [`super::Engine`] by himself: its verdict is what `commit` returns.
+    pub fn new(instance: InstanceName, records: Vec<Record>) -> Self {
+        Self { instance, records, reply: None }
+    }
 }
 
 /// What the owner thread takes out: everything that waited.

@@ -1,6 +1,7 @@
 //! The end of the game: what is told of it, and what the agent ends with.
 
 use super::*;
+use crate::core::call::{Failure, FailureKind};
 use crate::core::event::StoreFault;
 
 /// Where in its life the instance is.
@@ -201,4 +202,16 @@ fn a_hung_game_that_had_to_be_killed_is_told_with_what_was_known() {
     assert_eq!(told.events[0].custom_data["error"], "heartbeat_lost");
     assert_eq!(told.events[0].description.as_deref(), Some("the game hung and was killed: SIGKILL"));
     assert_eq!(rig.exit, Some(Outcome::Ended));
+}
+
+/// The simulation found it: a game crashed while the backend had asked for peace, and the last word did not wait.
+#[test]
+fn the_last_word_is_not_for_a_backend_that_asked_for_peace() {
+    let mut rig = serving(ours());
+    rig.pass(11 * SECOND);
+    let busy = Failure { retry_after: Some(600 * SECOND), ..failure(FailureKind::Throttled) };
+    rig.answer(CallKind::PostHealth, Err(busy));
+    rig.game(ended(SEGV));
+    let told = rig.answer_all();
+    assert_eq!((told.health, told.fubars.len()), (None, 1), "the report of the crash still goes");
 }
