@@ -2,6 +2,8 @@
 //!
 //! It is here and not in RUSTFLAGS, so that every build is linked alike: cargo's own, the benchmark's, the package's.
 
+#![expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
+
 use std::env;
 use std::process::Command;
 
