@@ -19,9 +19,11 @@ mod json;
 pub mod login;
 pub mod look;
 mod page;
+pub mod reader;
 mod request;
 mod retry_after;
 mod session;
+mod spans;
 mod text;
 
 pub use allocation::{FILE_LIMIT, file};

@@ -49,8 +49,7 @@ pub(super) fn merge(layers: Vec<Layer>) -> Result<Merged, Mistake> {
     let merged = builder.build().map_err(|error| internal(String::new(), error.to_string()))?;
     collect(&mut origins, &mut Vec::new(), &merged.cache);
     origins.extend(secrets.values().map(|secret| (secret.key.clone(), secret.origin.clone())));
-    let raw = serde_path_to_error::deserialize(merged)
-        .map_err(|error| internal(error.path().to_string(), error.inner().to_string()))?;
+    let raw = merged.try_deserialize().map_err(|error| internal(String::new(), error.to_string()))?;
     Ok(Merged { raw, origins, secrets, host })
 }
 

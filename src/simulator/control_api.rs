@@ -202,8 +202,7 @@ fn rules(body: &[u8]) -> Result<Vec<FaultRule>, Reply> {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Reply> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| invalid(&error.to_string()))
+    serde_json::from_slice(body).map_err(|error| invalid(&error.to_string()))
 }
 
 fn document(value: &impl serde::Serialize) -> Result<Value, Reply> {

@@ -6,7 +6,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::text;
+use super::{reader, text};
 use crate::core::ids::IdError;
 
 /// Why a successful answer cannot be used. It never quotes the answer: a login's would carry a token.
@@ -46,20 +46,11 @@ pub(super) fn checked(body: &[u8]) -> Result<Kind, Unreadable> {
 
 /// Reads a body that has to be an object.
 pub(super) fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unreadable> {
-    read(body, |json| serde_path_to_error::deserialize(json).map_err(|error| error.path().to_string()))
-}
-
-/// Reads a body that has to be an object, in the caller's own way; an error is the path of the place.
-pub(super) fn read<T>(
-    body: &[u8],
-    read: impl FnOnce(&mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>) -> Result<T, String>,
-) -> Result<T, Unreadable> {
     match checked(body)? {
         Kind::Object => {}
         Kind::Other => return Err(Unreadable::NotObject),
     }
-    let mut json = serde_json::Deserializer::from_slice(body);
-    read(&mut json).map_err(|path| Unreadable::Shape { path: text::for_people(&path, &[]) })
+    reader::read(body).map_err(|misfit| Unreadable::Shape { path: text::for_people(&misfit.path, &[]) })
 }
 
 /// What a document is at its outermost.

@@ -8,11 +8,10 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::json::{Loose, Unreadable};
+use super::spans;
 use crate::core::call::Page;
 use crate::core::ids::{Etag, NotificationId};
 use crate::core::instance::{CustomData, Notification};
-
-mod spans;
 
 /// Reads a page, and of it at most `limit` usable entries: the rest comes with the next poll, for the cursor stops there too.
 pub(super) fn page(body: &[u8], limit: usize) -> Result<Page, Unreadable> {

@@ -13,10 +13,13 @@ use serde_json::json;
 use crate::Bench;
 use crate::door::Door;
 use crate::environment::{Environment, Watch};
-use crate::program::Over;
+use crate::program::{Over, Place};
 use crate::start::{is_joinable, millis};
 use crate::stats::{Rounds, Sample};
 use crate::table::{Table, figure};
+
+/// Connections of the throughput.
+const GAMES: usize = 4;
 
 pub(crate) async fn measure(bench: &Bench, table: &mut Table) {
     let environment = Environment::start(10, bench.dir.path());
@@ -38,13 +41,55 @@ pub(crate) async fn measure(bench: &Bench, table: &mut Table) {
         disk.push(syncs(place.disk(), count));
     }
     table.title("Local API on the Unix socket (the floor: fdatasync of 200 bytes in the same directory)");
-    for (part, name, promise) in [(0.5, "p50", ""), (0.99, "p99", "<= 5")] {
-        table.quantile(figure(&format!("POST /v1/health to 200, {name}"), "ms").promised(promise), &health, part, None);
+    let both = |name, most| [(0.5, figure(name, "ms")), (0.99, figure(name, "ms").at_most(most))];
+    for (part, figure) in both("POST /v1/health to 200", 5.0) {
+        table.quantile(figure.at(part), &health, part, None);
     }
-    for (part, name, promise) in [(0.5, "p50", ""), (0.99, "p99", "<= 25")] {
-        let name = format!("POST /v1/fubar to 202, {name}");
-        table.quantile(figure(&name, "ms").promised(promise), &fubar, part, Some(&disk));
+    for (part, figure) in both("POST /v1/fubar to 202", 25.0) {
+        table.quantile(figure.at(part), &fubar, part, Some(&disk));
     }
+    throughput(bench, &place, table).await;
+}
+
+/// As many calls as a few games get through at once. The floor answers without a look at what was asked.
+async fn throughput(bench: &Bench, place: &Place, table: &mut Table) {
+    let (mut status, mut health, mut floor) = (Sample::default(), Sample::default(), Sample::default());
+    let echo = bench.place();
+    let _echo = bench.programs.floor.as_ref().map(|binary| echo.echo(binary));
+    let each = bench.size(2000, 200);
+    for _ in 0..bench.size(5, 2) {
+        status.push(rate(&place.socket(), each, "GET", "/v1/status", "").await);
+        health.push(rate(&place.socket(), each, "POST", "/v1/health", r#"{"status":"healthy"}"#).await);
+        if bench.programs.floor.is_some() {
+            floor.push(rate(&echo.socket(), each, "GET", "/v1/status", "").await);
+        }
+    }
+    let floor = Some(floor.median());
+    table.title(&format!(
+        "Local API from {GAMES} connections at once (the floor: an answer without a question, same crates)"
+    ));
+    table.runs(figure("GET /v1/status", "/s"), &status, floor);
+    table.runs(figure("POST /v1/health", "/s"), &health, floor);
+}
+
+async fn rate(socket: &Path, each: usize, method: &'static str, path: &'static str, body: &'static str) -> f64 {
+    let mut doors = Vec::new();
+    for _ in 0..GAMES {
+        doors.push(Door::open_soon(socket).await);
+    }
+    let begun = clock::now();
+    let mut games = tokio::task::JoinSet::new();
+    for mut door in doors {
+        games.spawn(async move {
+            for _ in 0..each {
+                door.call(method, path, body).await;
+            }
+        });
+    }
+    while let Some(ended) = games.join_next().await {
+        ended.unwrap();
+    }
+    (GAMES * each) as f64 / begun.elapsed().as_secs_f64()
 }
 
 async fn calls(door: &mut Door, path: &str, body: &str, count: usize) -> Sample {

@@ -1,7 +1,9 @@
 //! The game's side of the local API: one connection on the Unix socket, as few moves as possible.
 
 use std::path::Path;
+use std::time::Duration;
 
+use rallyhere_agent::clock;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -17,6 +19,19 @@ pub(crate) struct Door {
 impl Door {
     pub(crate) async fn open(socket: &Path) -> Self {
         Self { stream: UnixStream::connect(socket).await.unwrap(), read: Vec::new() }
+    }
+
+    /// The same, to somebody who may only just have been started.
+    pub(crate) async fn open_soon(socket: &Path) -> Self {
+        let stream = within("a listener", async {
+            loop {
+                match UnixStream::connect(socket).await {
+                    Ok(stream) => return stream,
+                    Err(_) => clock::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        });
+        Self { stream: stream.await, read: Vec::new() }
     }
 
     /// A call that must succeed.

@@ -5,11 +5,20 @@
 //!
 //! `floor URL SESSION INSTANCE CADENCE_SECONDS CA_FILE SOCKET`; the token is in the environment variable `FLOOR_TOKEN`. An
 //! empty CA_FILE: plain HTTP. An empty SOCKET: no game.
+//!
+//! `floor echo SOCKET` is the floor of the local API: it answers every request with `{}`.
 
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use reqwest::{Client, Url};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -22,11 +31,28 @@ use tokio::net::UnixListener;
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().ok_or("too few arguments");
-    let (url, session, instance) = (Url::parse(&next()?)?, next()?, next()?);
+    let first = next()?;
+    if first == "echo" {
+        return echo(&next()?).await;
+    }
+    let (url, session, instance) = (Url::parse(&first)?, next()?, next()?);
     let (cadence, ca, socket) = (next()?.parse()?, next()?, next()?);
     let backend = Backend { client: client(&ca)?, url, token: std::env::var("FLOOR_TOKEN")?, session, instance };
     tokio::try_join!(backend.post(Duration::from_secs(cadence)), backend.poll(&socket))?;
     Ok(())
+}
+
+async fn echo(socket: &str) -> Result<(), Box<dyn Error>> {
+    let listener = UnixListener::bind(socket)?;
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let answer = service_fn(|request: Request<Incoming>| async {
+            request.into_body().collect().await?;
+            Ok::<_, hyper::Error>(Response::new(Full::new(Bytes::from_static(b"{}"))))
+        });
+        connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+    }
 }
 
 /// Trusts what the agent trusts: nobody over plain HTTP, else the machine's roots and the file.

@@ -16,11 +16,13 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "to print is what it is for")]
 
 mod calls;
+mod disk;
 mod door;
 mod environment;
 mod footprint;
 mod handoff;
 mod machine;
+mod many;
 mod outbox;
 mod proc;
 mod program;
@@ -38,7 +40,7 @@ use program::{Place, Programs};
 use table::Table;
 
 /// What can be asked for by name.
-const GROUPS: [&str; 7] = ["size", "start", "idle", "handoff", "calls", "sdk", "outbox"];
+const GROUPS: [&str; 9] = ["size", "start", "idle", "handoff", "calls", "disk", "sdk", "outbox", "many"];
 
 /// What every group is given.
 struct Bench {
@@ -103,7 +105,8 @@ fn main() {
     println!("{}\n{}", machine::describe(&bench.programs.agent, bench.dir.path()), table.text());
     println!(
         "\nvalue: the median of the runs, or a quantile of all values of all rounds. min..max: of the runs, or of the rounds. \
-         ratio: value to floor."
+         ratio: value to floor. Targets: promises of the README and of the issue; {} missed.",
+        table.missed()
     );
 }
 
@@ -120,7 +123,9 @@ async fn measure(bench: &Bench, groups: &[String]) -> Table {
             "idle" => footprint::measure(bench, &mut table).await,
             "handoff" => handoff::measure(bench, &mut table).await,
             "calls" => calls::measure(bench, &mut table).await,
+            "disk" => disk::measure(bench, &mut table).await,
             "sdk" => sdk::measure(bench, &mut table).await,
+            "many" => many::measure(bench, &mut table).await,
             _ => {
                 outbox::throughput(bench, &mut table).await;
                 outbox::full(bench, &mut table).await;

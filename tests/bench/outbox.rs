@@ -90,10 +90,6 @@ pub(crate) async fn full(bench: &Bench, table: &mut Table) {
         rss.push(proc::memory(agent.pid()).rss);
     }
     table.title(&format!("A full outbox: {FULL} reports wait while the backend refuses every connection"));
-    table.runs(
-        figure("after kill -9: start to READY and a first local answer", "ms").promised("<= 2000"),
-        &ready,
-        None,
-    );
-    table.runs(figure("RSS", "KiB").promised("<= 12288"), &rss, None);
+    table.runs(figure("after kill -9: start to READY and a first local answer", "ms").at_most(2000.0), &ready, None);
+    table.runs(figure("RSS", "KiB").at_most(12288.0), &rss, None);
 }

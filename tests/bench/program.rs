@@ -1,10 +1,11 @@
 //! The programs that are measured, as processes of their own: the agent, and the floor.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rallyhere_agent::clock;
 use serde_json::Value;
@@ -19,6 +20,8 @@ pub(crate) struct Programs {
     pub(crate) agent: PathBuf,
     /// `None` if it cannot be built: then there is nothing to compare with.
     pub(crate) floor: Option<PathBuf>,
+    /// Whether the agent has its libc in it: it has other targets then. The floor is built as the benchmark is.
+    pub(crate) is_static: bool,
 }
 
 impl Programs {
@@ -26,8 +29,16 @@ impl Programs {
     pub(crate) fn find(agent: Option<PathBuf>) -> Self {
         let built = Path::new(env!("CARGO_BIN_EXE_rallyhere-agent"));
         let agent = agent.unwrap_or_else(|| built.to_owned());
-        Self { agent: agent.canonicalize().expect("the agent's binary"), floor: build_floor(built) }
+        let agent = agent.canonicalize().expect("the agent's binary");
+        let is_static = !needs_loader(&fs::read(&agent).expect("the agent's binary"));
+        Self { agent, floor: build_floor(built), is_static }
     }
+}
+
+/// The loader's name stands among the first things in a file that needs one.
+fn needs_loader(binary: &[u8]) -> bool {
+    let head = &binary[..binary.len().min(4096)];
+    [b"ld-linux".as_slice(), b"ld-musl"].iter().any(|name| head.windows(name.len()).any(|window| window == *name))
 }
 
 /// Cargo builds no example for a benchmark, so it is asked for it: with the same profile, into the same place.
@@ -126,21 +137,46 @@ impl Place {
             Over::Http => (&environment.url, String::new()),
             Over::Tls => (&environment.tls_url, environment.ca.display().to_string()),
         };
+        let one = format!("instance.session_id = \"{session}\"\ninstance.public_conn_str = \"127.0.0.1:7777\"\n");
+        self.write(url, &ca, &one);
+    }
+
+    /// Writes a configuration with an instance for each session. Their games are there from the start.
+    pub(crate) fn configure_many(&self, environment: &Environment, sessions: &[String]) {
+        let mut all = "game.ready = \"immediate\"\ninstance.public_conn_str = \"127.0.0.1:7777\"\n".to_owned();
+        for (number, session) in sessions.iter().enumerate() {
+            let _written = writeln!(all, "instances.i{number}.instance.session_id = \"{session}\"");
+        }
+        self.write(&environment.url, "", &all);
+    }
+
+    fn write(&self, url: &str, ca: &str, instances: &str) {
         let disk = self.disk().display();
         let text = format!(
             "environment.url = \"{url}\"\n\
              environment.ca_file = \"{ca}\"\n\
              auth.client_id = \"bench\"\n\
              auth.client_secret_file = \"{disk}/secret\"\n\
-             instance.session_id = \"{session}\"\n\
              instance.version = \"1.0.0\"\n\
-             instance.public_conn_str = \"127.0.0.1:7777\"\n\
              admin.listen = \"127.0.0.1:0\"\n\
-             state.dir = \"{disk}/state\"\n"
+             state.dir = \"{disk}/state\"\n\
+             {instances}"
         );
         fs::write(self.disk().join("agent.toml"), text).unwrap();
         fs::write(self.disk().join("secret"), "only-good-for-the-bench").unwrap();
         fs::set_permissions(self.disk().join("secret"), Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Asks the agent whether it takes the configuration.
+    pub(crate) fn check(&self, binary: &Path) -> Result<(), String> {
+        let mut command = Command::new(binary);
+        command.arg("check").arg("--config").arg(self.disk().join("agent.toml")).env_clear();
+        let said = command.env("RUNTIME_DIRECTORY", self.short.path()).output().map_err(|error| error.to_string())?;
+        if said.status.success() {
+            return Ok(());
+        }
+        let words = String::from_utf8_lossy(&said.stderr);
+        Err(words.lines().map(str::trim).find(|line| line.contains("instances")).unwrap_or(&words).to_owned())
     }
 
     /// A copy of a binary, so that a process that is watched shares its code with no other.
@@ -152,10 +188,7 @@ impl Place {
 
     /// Starts the agent as systemd would.
     pub(crate) fn agent(&self, binary: &Path) -> Process {
-        let mut command = Command::new(binary);
-        command.arg("run").arg("--config").arg(self.disk().join("agent.toml")).env_clear();
-        command.env("RUNTIME_DIRECTORY", self.short.path()).env("NOTIFY_SOCKET", self.short.path().join("notify"));
-        Process::spawn(&mut command, &self.disk().join("log"))
+        self.run(&mut Command::new(binary))
     }
 
     /// Waits for READY=1 and then for a first answer: when that came, and the connection.
@@ -171,6 +204,36 @@ impl Place {
         let mut door = Door::open(&self.socket()).await;
         door.call("GET", "/v1/status", "").await;
         (clock::now(), door)
+    }
+
+    /// Starts the agent so that whatever it syncs takes so much longer, and each sync leaves a line in the file that is given
+    /// back. `None` where there is no strace, or it may not look.
+    pub(crate) fn agent_on_slow_disk(&self, binary: &Path, more: Duration) -> Option<(Process, PathBuf)> {
+        let tried = Command::new("strace").args(["--seccomp-bpf", "-f", "-o", "/dev/null", "true"]).output().ok()?;
+        if !tried.status.success() {
+            return None;
+        }
+        let lines = self.disk().join("syncs.strace");
+        let mut command = Command::new("strace");
+        // -D: the agent is the child, and its end is strace's.
+        command.args(["-D", "-f", "--seccomp-bpf", "-qq", "-e", "trace=fsync,fdatasync,sync_file_range", "-e"]);
+        command.arg(format!("inject=fsync,fdatasync:delay_exit={}", more.as_micros())).arg("-o").arg(&lines);
+        command.arg(binary);
+        Some((self.run(&mut command), lines))
+    }
+
+    fn run(&self, command: &mut Command) -> Process {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.arg("run").arg("--config").arg(self.disk().join("agent.toml")).env_clear().env("PATH", path);
+        command.env("RUNTIME_DIRECTORY", self.short.path()).env("NOTIFY_SOCKET", self.short.path().join("notify"));
+        Process::spawn(command, &self.disk().join("log"))
+    }
+
+    /// Starts the floor as a listener that answers whatever is asked.
+    pub(crate) fn echo(&self, binary: &Path) -> Process {
+        let mut command = Command::new(binary);
+        command.arg("echo").arg(self.socket()).env_clear();
+        Process::spawn(&mut command, &self.disk().join("log"))
     }
 
     /// Starts the floor for an instance that the bench has registered.

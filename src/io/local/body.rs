@@ -15,6 +15,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use super::refusal::Refusal;
 use super::routes::Api;
 use crate::clock;
+use crate::wire::reader::{self, Misfit};
 
 /// The largest body, in bytes: an event with dozens of the largest custom_data values, far below what would hurt.
 pub(super) const BODY_LIMIT: usize = 256 * 1024;
@@ -126,19 +127,15 @@ pub(super) fn parse<T: Shape>(bytes: &[u8]) -> Result<T, Refusal> {
             "the body must be a JSON object, {…}",
         ));
     }
-    let mut reader = serde_json::Deserializer::from_slice(trimmed);
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let error = error.into_inner();
-        if error.is_data() {
-            let reason = without_position(&error);
-            match path.as_str() {
-                // The reason itself names the field: it is missing, or there twice.
-                "." => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", reason),
-                path => Refusal::field(path, reason),
-            }
-        } else {
-            not_json(&error)
+    reader::read(trimmed).map_err(|Misfit { path, error }| {
+        let reason = without_position(&error);
+        if !error.is_data() {
+            return not_json(&reason);
+        }
+        match path.as_str() {
+            // The reason itself names the field: it is missing, or there twice.
+            "." => Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", reason),
+            path => Refusal::field(path, reason),
         }
     })
 }
