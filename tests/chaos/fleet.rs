@@ -170,9 +170,11 @@ impl Fleet {
 
     /// Requests that came, and connections that came to nothing, by their time.
     fn arrivals(&self, from: u64, to: u64) -> Vec<u64> {
-        let mut times: Vec<u64> = self.simulator.read_ledger(|ledger| ledger.requests.iter().map(|request| request.at_ms).collect());
+        let mut times: Vec<u64> =
+            self.simulator.read_ledger(|ledger| ledger.requests.iter().map(|request| request.at_ms).collect());
         self.recorder.read(|entries| {
-            times.extend(entries.iter().filter(|entry| matches!(entry.what, What::Met { .. })).map(|entry| entry.at_ms));
+            times
+                .extend(entries.iter().filter(|entry| matches!(entry.what, What::Met { .. })).map(|entry| entry.at_ms));
         });
         times.retain(|at| (from..to).contains(at));
         times.sort_unstable();
@@ -186,7 +188,10 @@ impl Fleet {
 
     fn busiest(&self, from: u64, to: u64, span: u64) -> f64 {
         let times = self.arrivals(from, to);
-        let most = times.iter().enumerate().map(|(at, begin)| times[at..].iter().take_while(|time| **time < begin + span).count());
+        let most = times
+            .iter()
+            .enumerate()
+            .map(|(at, begin)| times[at..].iter().take_while(|time| **time < begin + span).count());
         most.max().unwrap_or(0) as f64 / (span as f64 / 1000.0)
     }
 }

@@ -356,7 +356,9 @@ async fn spoiled(wire: &mut impl Wire, backend: &mut TcpStream, step: &Step) -> 
     let (answer, head) = (progress.seen, progress.head?);
     match step {
         Step::AnswerHead => send(wire, &answer[..head / 2]).await?,
-        Step::AnswerBody => send(wire, &answer[..(head + (answer.len() - head) / 2).max(head - 1).min(answer.len() - 1)]).await?,
+        Step::AnswerBody => {
+            send(wire, &answer[..(head + (answer.len() - head) / 2).max(head - 1).min(answer.len() - 1)]).await?
+        }
         Step::Instead(bytes) => send(wire, bytes).await?,
         Step::Drip(every) => {
             for byte in &answer {

@@ -72,7 +72,9 @@ impl Wanted {
                 "--list" => wanted.list = true,
                 "--long" => wanted.long = true,
                 "--judge" => wanted.judge = Some(PathBuf::from(value())),
-                option if option.starts_with("--") => panic!("{option} is no option; see the top of tests/chaos/main.rs"),
+                option if option.starts_with("--") => {
+                    panic!("{option} is no option; see the top of tests/chaos/main.rs")
+                }
                 _ => wanted.words.push(argument),
             }
         }

@@ -71,7 +71,8 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(entries: &'a [Entry]) -> Option<Self> {
-        let bounds = entries.iter().find_map(|entry| if let What::Bounds(bounds) = entry.what { Some(bounds) } else { None })?;
+        let bounds =
+            entries.iter().find_map(|entry| if let What::Bounds(bounds) = entry.what { Some(bounds) } else { None })?;
         let last = entries.last().map_or(0, |entry| entry.at_ms);
         let told = entries.iter().find(|entry| entry.what == What::Told).map(|entry| entry.at_ms);
         Some(Self { entries, bounds, spans: spans(entries, last), end: told.unwrap_or(last) })

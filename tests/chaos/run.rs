@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     /// How often something is published, and how often the game reports something; `None`: never.
     pub(crate) publish: Option<Duration>,
     pub(crate) report: Option<Duration>,
+    /// How many descriptors it may have.
+    pub(crate) descriptors: u64,
     /// How long a token lives.
     pub(crate) token_lifetime: Duration,
 }
@@ -56,6 +58,7 @@ impl Default for Plan {
             cadence: 1,
             publish: Some(Duration::from_millis(400)),
             report: Some(Duration::from_millis(1500)),
+            descriptors: 48,
             token_lifetime: Duration::from_secs(3600),
         }
     }
@@ -116,7 +119,13 @@ impl Run {
         let cadence_ms = u64::from(plan.cadence) * 1000;
         let slack_ms = if ground.release { 100 } else { 200 };
         let restart_ms = if ground.release { 1000 } else { 2000 };
-        recorder.note(What::Bounds(Bounds { cadence_ms, memory_kib, descriptors: 48, restart_ms, slack_ms }));
+        recorder.note(What::Bounds(Bounds {
+            cadence_ms,
+            memory_kib,
+            descriptors: plan.descriptors,
+            restart_ms,
+            slack_ms,
+        }));
 
         let wires = plan.wires.map(Wires::lay);
         let outside: IpAddr = plan.wires.map_or(Ipv4Addr::LOCALHOST.into(), Wires::address);
@@ -127,6 +136,8 @@ impl Run {
         let tls = plan.tls.then(|| Tls::new(outside));
         let scheme = if plan.tls { "https" } else { "http" };
         let mut home = Home::new(&ground.dir, &format!("{scheme}://{address}"), SESSION);
+        // As long as it does not know what the backend expects.
+        home.set("health.default_cadence", format!("{}s", plan.cadence));
         if let Some(tls) = &tls {
             let ca = home.path("ca.pem");
             std::fs::write(&ca, &tls.certificate).unwrap();
@@ -280,7 +291,11 @@ impl Run {
         let (recorder, simulator) = (self.recorder.clone(), self.simulator.clone());
         let delivered = move || {
             let arrived = simulator.read_ledger(|ledger| {
-                ledger.fubars.iter().map(|report| report.body["error"].to_string()).collect::<std::collections::HashSet<_>>()
+                ledger
+                    .fubars
+                    .iter()
+                    .map(|report| report.body["error"].to_string())
+                    .collect::<std::collections::HashSet<_>>()
             });
             recorder.read(|entries| {
                 entries.iter().all(|entry| match &entry.what {

@@ -160,9 +160,11 @@ fn slope(points: &[Point]) -> f64 {
 
 fn report(points: &[Point], count: usize, reconnects: u64, took: Duration) {
     let cell = |text: &str| text.to_owned();
-    let mut rows = vec![["half", "notifications", "RSS first KiB", "last", "peak", "KiB for 100,000 more", "descriptors", ""]
-        .map(cell)
-        .to_vec()];
+    let mut rows = vec![
+        ["half", "notifications", "RSS first KiB", "last", "peak", "KiB for 100,000 more", "descriptors", ""]
+            .map(cell)
+            .to_vec(),
+    ];
     let (first, second) = points.split_at(points.len() / 2);
     for (name, half) in [("first", first), ("second", second)] {
         let rss = |point: Option<&Point>| point.map_or(0.0, |point| point.rss_kib).to_string();

@@ -4,7 +4,25 @@ use crate::oracle::{Figures, Verdict};
 
 /// Prints a table, then every finding; whether there was none.
 pub(crate) fn print(done: &[(String, Verdict)]) -> bool {
-    let head = ["scenario", "s", "ills", "kills", "requests", "of healthy", "gap ms", "back ms", "notified", "again", "reports", "copies", "peak KiB", "fds", "api p99 ms", "durable", ""];
+    let head = [
+        "scenario",
+        "s",
+        "ills",
+        "kills",
+        "requests",
+        "of healthy",
+        "gap ms",
+        "back ms",
+        "notified",
+        "again",
+        "reports",
+        "copies",
+        "peak KiB",
+        "fds",
+        "api p99 ms",
+        "durable",
+        "",
+    ];
     let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).to_vec()];
     for (name, Verdict { findings, figures }) in done {
         rows.push(row(name, figures, findings.is_empty()));
@@ -47,7 +65,9 @@ fn row(name: &str, figures: &Figures, good: bool) -> Vec<String> {
 /// The first and the last column to the left, the others to the right.
 pub(crate) fn print_columns(rows: &[Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in rows {
         let cells = row.iter().enumerate().map(|(column, cell)| {

@@ -110,10 +110,6 @@ impl Recorder {
         Self { began: clock::now(), entries: Arc::default() }
     }
 
-    pub(crate) fn began(&self) -> Instant {
-        self.began
-    }
-
     pub(crate) fn now_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap()
     }

@@ -60,7 +60,7 @@ fn restarts(case: &Case<'_>, verdict: &mut Verdict, beats: &[u64]) {
     let limit = case.bounds.restart_ms;
     for start in case.times(|what| *what == What::Started { serving: true }) {
         let in_trouble = case.spans.iter().any(|span| span.silent && span.from <= start + limit && start <= span.to);
-        let killed_again = case.kills().iter().any(|kill| (start..start + limit).contains(kill));
+        let killed_again = case.kills().iter().any(|kill| (start + 1..start + limit).contains(kill));
         if in_trouble || killed_again {
             continue;
         }
@@ -82,7 +82,8 @@ fn bursts(case: &Case<'_>, verdict: &mut Verdict, starts: &[u64]) {
     for (at, from) in posts.iter().enumerate() {
         let to = from + case.bounds.cadence_ms;
         let sent = posts[at..].iter().take_while(|post| **post < to).count();
-        let started = starts.iter().filter(|start| (from.saturating_sub(case.bounds.cadence_ms)..to).contains(start)).count();
+        let started =
+            starts.iter().filter(|start| (from.saturating_sub(case.bounds.cadence_ms)..to).contains(start)).count();
         if sent > IN_A_CADENCE + 2 * started {
             verdict.findings.push(format!("{from} ms: {sent} health posts in one cadence"));
             return;

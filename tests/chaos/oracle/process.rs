@@ -13,7 +13,9 @@ pub(super) fn judge(case: &Case<'_>, verdict: &mut Verdict) {
         let at = entry.at_ms;
         match &entry.what {
             What::Told => told = true,
-            What::Exited { code } if !told => verdict.findings.push(format!("{at} ms: it ended by itself, with {code:?}")),
+            What::Exited { code } if !told => {
+                verdict.findings.push(format!("{at} ms: it ended by itself, with {code:?}"))
+            }
             What::Exited { code } if *code != Some(0) => verdict.findings.push(format!("{at} ms: ended with {code:?}")),
             What::Killed => verdict.figures.kills += 1,
             What::Met { .. } => verdict.figures.ills += 1,
@@ -22,7 +24,9 @@ pub(super) fn judge(case: &Case<'_>, verdict: &mut Verdict) {
             What::Shown { join_status } if joinable && !told => {
                 verdict.findings.push(format!("{at} ms: the instance was joinable, and is {join_status:?} now"));
             }
-            What::Phase { phase } if joinable && !told && ["draining", "closing", "ended", "superseded"].contains(&phase.as_str()) => {
+            What::Phase { phase }
+                if joinable && !told && ["draining", "closing", "ended", "superseded"].contains(&phase.as_str()) =>
+            {
                 verdict.findings.push(format!("{at} ms: phase {phase} in the middle of a match"));
             }
             What::Sample { peak_kib, descriptors, .. } => {

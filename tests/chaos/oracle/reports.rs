@@ -49,12 +49,7 @@ pub(super) fn judge(case: &Case<'_>, verdict: &mut Verdict) {
 
 /// What was answered as it should be is not sent again, unless the agent was killed before it could write that down; one kill puts
 /// at most one delivery in doubt.
-fn copies(
-    case: &Case<'_>,
-    verdict: &mut Verdict,
-    arrivals: &HashMap<&str, Vec<u64>>,
-    answered: &HashMap<&str, u64>,
-) {
+fn copies(case: &Case<'_>, verdict: &mut Verdict, arrivals: &HashMap<&str, Vec<u64>>, answered: &HashMap<&str, u64>) {
     let kills = case.kills();
     let mut in_doubt = 0;
     for (report, times) in arrivals {
@@ -65,7 +60,9 @@ fn copies(
             if kills.iter().any(|kill| (*told..=*again).contains(kill)) {
                 in_doubt += 1;
             } else if !blind {
-                verdict.findings.push(format!("{again} ms: {report} was sent again, {} ms after its answer", again - told));
+                verdict
+                    .findings
+                    .push(format!("{again} ms: {report} was sent again, {} ms after its answer", again - told));
             }
         }
     }

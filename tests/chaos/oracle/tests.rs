@@ -3,7 +3,8 @@
 use super::judge;
 use crate::timeline::{Bounds, Entry, What};
 
-const BOUNDS: Bounds = Bounds { cadence_ms: 1000, memory_kib: 12_288, descriptors: 48, restart_ms: 1000, slack_ms: 100 };
+const BOUNDS: Bounds =
+    Bounds { cadence_ms: 1000, memory_kib: 12_288, descriptors: 48, restart_ms: 1000, slack_ms: 100 };
 
 fn text(text: &str) -> String {
     text.to_owned()
@@ -111,7 +112,7 @@ fn trouble_with_something_else_excuses_no_health_post() {
 fn a_slow_restart_is_found() {
     let killed = |start| {
         let mut entries = without(no_beat(5000, 8000));
-        entries.push(Entry { at_ms: 5100, what: What::Killed });
+        entries.push(Entry { at_ms: start, what: What::Killed });
         entries.push(Entry { at_ms: start, what: What::Started { serving: true } });
         sorted(entries)
     };

@@ -19,6 +19,7 @@ struct Load {
     accepted: Vec<u64>,
     arrived: Vec<u64>,
     expired: Vec<u64>,
+    calm: Vec<u64>,
 }
 
 fn within(times: &[u64], from: u64, to: u64) -> f64 {
@@ -33,6 +34,7 @@ impl Load {
             accepted: case.times(|what| matches!(what, What::Accepted { .. })),
             arrived: case.times(|what| matches!(what, What::Arrived { .. })),
             expired: case.times(|what| *what == What::Expired),
+            calm: case.times(|what| *what == What::Calm),
         }
     }
 
@@ -45,7 +47,9 @@ impl Load {
         let waiting = within(&self.accepted, 0, from) - within(&self.arrived, 0, from);
         let reports = within(&self.accepted, from, to) + waiting.clamp(0.0, span as f64 / 1000.0 + 1.0);
         let starts = START * within(&self.starts, from.saturating_sub(5000), to);
-        beats + polls + reports + starts + 4.0 * within(&self.expired, from.saturating_sub(5000), to)
+        // A page that could not be read begins again with one notification, then two, and so on to a hundred.
+        let pages = 7.0 * within(&self.calm, from.saturating_sub(30_000), to).min(1.0);
+        beats + polls + reports + starts + pages + 4.0 * within(&self.expired, from.saturating_sub(5000), to)
     }
 }
 

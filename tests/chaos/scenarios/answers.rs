@@ -16,7 +16,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     let count = corpus().len();
     (0..count)
         .map(|turn| {
-            let scenario = Scenario::new(format!("answers {turn}"), Plan::default(), move |run| Box::pin(answers(run, turn)));
+            let scenario =
+                Scenario::new(format!("answers {turn}"), Plan::default(), move |run| Box::pin(answers(run, turn)));
             if turn % (count / QUICK) == 1 { scenario.quick() } else { scenario }
         })
         .collect()

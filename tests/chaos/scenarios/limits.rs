@@ -16,8 +16,14 @@ use crate::timeline::What;
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario::new("no descriptor left", Plan::default(), |run| Box::pin(descriptors(run))).quick().unless(none("prlimit")),
-        Scenario::new("a crowd at the socket", Plan::default(), |run| Box::pin(crowd(run))).quick(),
+        Scenario::new("no descriptor left", Plan::default(), |run| Box::pin(descriptors(run)))
+            .quick()
+            .unless(none("prlimit")),
+        // It takes 256 of them at once.
+        Scenario::new("a crowd at the socket", Plan { descriptors: 300, ..Plan::default() }, |run| {
+            Box::pin(crowd(run))
+        })
+        .quick(),
         Scenario::new("little memory", Plan::default(), |run| Box::pin(memory(run))).quick().unless(none("prlimit")),
         Scenario::new("full disk", Plan::default(), |run| Box::pin(disk(run))).quick().unless(no_mounts()),
     ]
@@ -92,7 +98,12 @@ async fn memory(run: &mut Run) {
     run.simulator.inject(vec![Fault::Oversize { bytes: 64 << 20 }.always()]).unwrap();
     run.pass(Duration::from_secs(10)).await;
     run.simulator.clear_faults();
-    run.simulator.inject(vec![Fault::Garbage { body: "[".repeat(1 << 20), code: 200, content_type: "application/json".to_owned() }.always()]).unwrap();
+    run.simulator
+        .inject(vec![
+            Fault::Garbage { body: "[".repeat(1 << 20), code: 200, content_type: "application/json".to_owned() }
+                .always(),
+        ])
+        .unwrap();
     run.pass(Duration::from_secs(10)).await;
     run.simulator.clear_faults();
     run.calm();
@@ -106,7 +117,8 @@ async fn disk(run: &mut Run) {
     let words = ["unshare", "-m", "--propagation", "private", "/bin/sh", "-c", script, "sh"];
     run.home.words = words.map(str::to_owned).to_vec();
     run.serve().await;
-    let filler = |run: &Run| PathBuf::from(format!("/proc/{}/root{}", run.pid(), run.home.path("state/filler").display()));
+    let filler =
+        |run: &Run| PathBuf::from(format!("/proc/{}/root{}", run.pid(), run.home.path("state/filler").display()));
     for _ in 0..2 {
         run.pass(Duration::from_secs(3)).await;
         run.trouble("a full disk");

@@ -30,7 +30,8 @@ fn obstacle() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("a network namespace needs root".to_owned());
     }
-    let tried = Command::new("unshare").args(["-n", "ip", "link", "add", "chaos0", "type", "veth", "peer", "chaos1"]).output();
+    let tried =
+        Command::new("unshare").args(["-n", "ip", "link", "add", "chaos0", "type", "veth", "peer", "chaos1"]).output();
     match tried {
         Ok(tried) if tried.status.success() => None,
         Ok(tried) => Some(format!("no network namespace: {}", String::from_utf8_lossy(&tried.stderr).trim())),

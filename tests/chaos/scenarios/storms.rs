@@ -24,7 +24,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 fn menu() -> Vec<Ill> {
     let mut menu = Vec::new();
     for end in [End::Close, End::Reset, End::Hang] {
-        for step in [Step::Accept, Step::Tls, Step::Head, Step::Body, Step::Processed, Step::AnswerHead, Step::AnswerBody] {
+        for step in
+            [Step::Accept, Step::Tls, Step::Head, Step::Body, Step::Processed, Step::AnswerHead, Step::AnswerBody]
+        {
             menu.push(Ill::new(step, end));
         }
     }
