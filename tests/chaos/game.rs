@@ -9,13 +9,16 @@ use rallyhere_agent::simulator::Simulator;
 use serde_json::{Value, json};
 
 use crate::door::Door;
-use crate::program::uses;
+use crate::program::{is_agent, uses};
 use crate::run::{Live, SESSION, join_status};
 use crate::scan;
 use crate::timeline::What;
 
 /// How long to stay away from an agent that is not there.
 const AWAY: Duration = Duration::from_millis(50);
+/// How often the watchers look, and what counts as late.
+const TICK: Duration = Duration::from_millis(50);
+const LATE: Duration = Duration::from_millis(30);
 
 /// Takes notifications, and acknowledges each page.
 pub(crate) async fn listen(live: Live) {
@@ -125,14 +128,19 @@ pub(crate) async fn watch(live: Live, simulator: Simulator) {
     }
 }
 
-/// Reads what the kernel says of the agent.
+/// Reads what the kernel says of the agent, and sees how late this machine is.
 pub(crate) async fn sample(live: Live) {
-    loop {
-        clock::sleep(Duration::from_millis(250)).await;
+    for turn in 0_u64.. {
+        let began = clock::now();
+        clock::sleep(TICK).await;
+        let late = began.elapsed().saturating_sub(TICK);
+        if late >= LATE {
+            live.recorder.note(What::Lag { ms: u64::try_from(late.as_millis()).unwrap() });
+        }
         let pid = live.pid.load(Ordering::Relaxed);
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         // What stands before it on its command line may be somebody else for a moment.
-        if name.trim() == "rallyhere-agent"
+        if turn % 5 == 0
+            && is_agent(pid)
             && let Some(used) = uses(pid)
         {
             let (rss_kib, peak_kib, descriptors) = (used.rss_kib, used.peak_kib, used.descriptors);

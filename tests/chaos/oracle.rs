@@ -48,6 +48,8 @@ pub(crate) struct Figures {
     /// Calls of the game, the 99th of a hundred.
     pub(crate) local_p99_ms: f64,
     pub(crate) durable_p99_ms: f64,
+    /// How late the machine was at most.
+    pub(crate) lag_ms: u64,
     pub(crate) notes: Vec<String>,
 }
 
@@ -83,6 +85,13 @@ impl<'a> Case<'a> {
         self.entries.iter().filter(|entry| fits(&entry.what)).map(|entry| entry.at_ms).collect()
     }
 
+    /// What the machine itself was late by in a span, twice: the agent and the one who looks.
+    fn lag(&self, from: u64, to: u64) -> u64 {
+        let lags = self.entries.iter().filter(|entry| (from..=to).contains(&entry.at_ms));
+        let lags = lags.filter_map(|entry| if let What::Lag { ms } = entry.what { Some(ms) } else { None });
+        2 * lags.max().unwrap_or(0)
+    }
+
     fn kills(&self) -> Vec<u64> {
         self.times(|what| *what == What::Killed)
     }
@@ -112,6 +121,7 @@ pub(crate) fn judge(entries: &[Entry]) -> Verdict {
         return verdict;
     };
     verdict.figures.seconds = case.end / 1000;
+    verdict.figures.lag_ms = case.lag(0, case.end) / 2;
     traffic::judge(&case, &mut verdict);
     beats::judge(&case, &mut verdict);
     messages::judge(&case, &mut verdict);

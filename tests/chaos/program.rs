@@ -152,7 +152,8 @@ impl Process {
     }
 }
 
-fn is_agent(pid: u32) -> bool {
+/// Whether the process is the agent by now, and not what stands before it on its command line.
+pub(crate) fn is_agent(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "rallyhere-agent")
 }
 

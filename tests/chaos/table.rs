@@ -58,6 +58,7 @@ fn row(name: &str, figures: &Figures, good: bool) -> Vec<String> {
         figures.descriptors.to_string(),
         format!("{:.1}", figures.local_p99_ms),
         format!("{:.1}", figures.durable_p99_ms),
+        figures.lag_ms.to_string(),
         verdict,
     ]
 }

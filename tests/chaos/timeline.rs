@@ -84,6 +84,8 @@ pub(crate) enum What {
     Shown { join_status: String },
     /// What the kernel says of the process.
     Sample { rss_kib: u64, peak_kib: u64, descriptors: u64 },
+    /// This machine did not get round to something for so long: the agent may not have, either.
+    Lag { ms: u64 },
     /// Something that the agent said was looked through for secrets and panics.
     Scanned { place: String, bytes: u64 },
     /// A secret in it. Not the secret itself.

@@ -11,12 +11,13 @@ const IN_A_CADENCE: usize = 3;
 pub(super) fn judge(case: &Case<'_>, verdict: &mut Verdict) {
     let beats: Vec<u64> =
         case.times(|what| matches!(what, What::Beat { .. })).into_iter().filter(|at| *at <= case.end).collect();
-    let limit = (case.bounds.cadence_ms as f64 * LIMIT) as u64 + case.bounds.slack_ms;
+    let in_time = (case.bounds.cadence_ms as f64 * LIMIT) as u64 + case.bounds.slack_ms;
     let away = away(case);
     let starts = case.times(|what| matches!(what, What::Started { .. }));
     // The end counts as a post: the last one must not have been too long ago.
     let ends = beats.iter().copied().chain([case.end]).skip(1);
     for (from, to) in beats.iter().copied().zip(ends) {
+        let limit = in_time + case.lag(from, to);
         // What follows a start is judged by the start.
         if away.iter().any(|(gone, back)| from <= *back && *gone <= to) {
             continue;
@@ -66,7 +67,7 @@ fn restarts(case: &Case<'_>, verdict: &mut Verdict, beats: &[u64]) {
         }
         let took = beats.iter().find(|beat| **beat >= start).map_or(u64::MAX, |beat| beat - start);
         verdict.figures.back_ms = verdict.figures.back_ms.max(took);
-        if took > limit {
+        if took > limit + case.lag(start, start + 2 * limit) {
             verdict.findings.push(format!("{start} ms: started, and no health post for {took} ms"));
         }
     }
