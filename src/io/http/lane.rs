@@ -11,8 +11,8 @@ use super::{HttpSetupError, Limits};
 use crate::clock;
 
 /// Half-open TCP is noticed within 20 s (backend.md, trap 16): silence of 10 s, then a probe each 4 s, and at 18 s the end. Linux looks at
-/// the user timeout only when a probe is due, so it must lie well before the one that shall be the last: with 20 s of it and a
-/// probe due at 20 s, a poll that had just begun was given up after 25 s (`cargo run --example chaos -- half-open`).
+/// the user timeout only when a probe is due, so it lies before the one that shall be the last. With a last probe at 20 s it was
+/// 20.2 s (`cargo run --example chaos -- half-open`).
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(4);
 const KEEPALIVE_RETRIES: u32 = 2;

@@ -86,14 +86,23 @@ async fn only_a_poll(run: &mut Run) {
         run.blind("packets are dropped");
         forward(run, false);
         let dropped = clock::now();
-        while state(&mut door).await != "backing_off" && dropped.elapsed() < 2 * NOTICED {
-            clock::sleep(Duration::from_millis(50)).await;
+        // Noticed is noticed when it tries another connection; that this one leads nowhere either takes longer.
+        while !tries_to_connect(run.pid()) && dropped.elapsed() < 2 * NOTICED {
+            clock::sleep(Duration::from_millis(20)).await;
         }
         let took = dropped.elapsed();
-        if took > NOTICED + Duration::from_millis(500) {
+        if took > NOTICED {
             run.note(What::Broken { words: format!("half-open for {took:.1?} before it was noticed") });
         }
         run.note(What::Note { words: format!("noticed after {:.1} s", took.as_secs_f64()) });
+        let lost = async {
+            while state(&mut door).await != "backing_off" {
+                clock::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(NOTICED, lost).await.is_err() {
+            run.note(What::Never { what: "a poll that backs off".to_owned() });
+        }
         forward(run, true);
         run.calm();
         let polls_now = polls(run);
@@ -102,6 +111,13 @@ async fn only_a_poll(run: &mut Run) {
         run.until(&format!("another poll, turn {turn}"), Duration::from_secs(90), again).await;
     }
     run.stop().await;
+}
+
+/// Whether a process waits for an answer to its SYN, as its network namespace counts.
+fn tries_to_connect(pid: u32) -> bool {
+    const SYN_SENT: &str = "02";
+    let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+    sockets.lines().skip(1).any(|line| line.split_whitespace().nth(3) == Some(SYN_SENT))
 }
 
 /// What the status says of the poll.
