@@ -108,7 +108,7 @@ async fn fleet(agent: &Path, dir: &Path, long: bool) -> bool {
     for cut in [Cut::Refused, Cut::Unavailable, Cut::BlackHole, Cut::Blip] {
         rows.push(fleet.cut(cut, outage).await);
     }
-    let alive = fleet.processes.iter_mut().map(|process| process.ended().is_none()).all(|alive| alive);
+    let alive = fleet.processes.iter_mut().all(|process| process.ended().is_none());
     let complaints = fleet.simulator.read_ledger(|ledger| ledger.rejections.len() + ledger.oddities.len());
     let peak = fleet.processes.iter().filter_map(Process::uses).map(|uses| uses.peak_kib).max().unwrap_or(0);
     println!("steady: {steady:.1} requests a second; the largest process had {peak} KiB at its peak");

@@ -128,7 +128,7 @@ impl Run {
         }));
 
         let wires = plan.wires.map(Wires::lay);
-        let outside: IpAddr = plan.wires.map_or(Ipv4Addr::LOCALHOST.into(), Wires::address);
+        let outside: IpAddr = plan.wires.map_or_else(|| Ipv4Addr::LOCALHOST.into(), Wires::address);
         let behind = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let before = TcpListener::bind((outside, 0)).await.expect("the address of the environment");
         let (backend, address) = (behind.local_addr().unwrap(), before.local_addr().unwrap());

@@ -53,13 +53,14 @@ const CALLS: [&str; 8] = ["login", "read_session", "register", "update", "health
 
 pub(crate) fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
-    all.extend(outages::scenarios());
+    // Those that may have to wait long for a back-off begin first.
+    all.extend(answers::scenarios());
+    all.extend(steps::scenarios());
     all.extend(network::scenarios());
+    all.extend(outages::scenarios());
     all.extend(storms::scenarios());
     all.extend(clocks::scenarios());
     all.extend(stalls::scenarios());
     all.extend(limits::scenarios());
-    all.extend(steps::scenarios());
-    all.extend(answers::scenarios());
     all
 }
