@@ -64,7 +64,11 @@ impl Ill {
 
     pub(crate) fn words(&self) -> String {
         let step = match &self.step {
-            Step::Instead(bytes) => format!("{} other bytes", bytes.len()),
+            Step::Instead(bytes) => {
+                let line: Vec<u8> =
+                    bytes.iter().copied().take(40).take_while(|byte| !byte.is_ascii_control()).collect();
+                format!("{} bytes instead: {}", bytes.len(), String::from_utf8_lossy(&line))
+            }
             Step::Drip(every) => format!("a byte every {every} ms"),
             step => format!("{step:?}"),
         };

@@ -6,7 +6,8 @@
 //! cargo run --example chaos -- rest               all but that
 //! cargo run --example chaos -- storm half-open    the scenarios with one of these words in their names
 //! cargo run --example chaos -- --list             their names, and why some cannot be played here
-//! cargo run --example chaos -- fleet [--long]     many agents, and every connection cut at once: a table of peaks
+//! cargo run --example chaos -- fleet [--long]     many agents, and every connection cut at once: a table of peaks; with refused, 503,
+//!                                                 hole or blip behind it only these cuts
 //! cargo run --example chaos -- soak [COUNT]       a million notifications, ten thousand reconnects: a table of slopes
 //! cargo run --example chaos -- --judge FILE       the oracle over the time line of an earlier run
 //!
@@ -103,7 +104,7 @@ fn main() -> ExitCode {
     let dir = tempfile::Builder::new().prefix("chaos").tempdir().unwrap();
     println!("{}", build::describe(&agent));
     match first {
-        "fleet" => end(fleet::run(&agent, dir.path(), wanted.long)),
+        "fleet" => end(fleet::run(&agent, dir.path(), wanted.long, &wanted.words[1..])),
         "soak" => end(soak::run(&agent, dir.path(), wanted.words.get(1).map(|count| count.parse().expect("a count")))),
         _ => end(play(chosen(&wanted.words), &agent, wanted.release, dir.path(), wanted.jobs)),
     }

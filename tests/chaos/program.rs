@@ -152,10 +152,12 @@ impl Process {
     }
 }
 
-/// Whether the process is the agent by now, and not what stands before it on its command line.
+/// Whether the process is the agent by now, and not what stands before it on its command line, or still a copy of this program.
 pub(crate) fn is_agent(pid: u32) -> bool {
-    let before_it = ["sh", "unshare", "prlimit", "ip"];
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| !before_it.contains(&name.trim()))
+    let before_it = ["sh", "dash", "unshare", "prlimit", "ip"].map(std::ffi::OsStr::new);
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let ours = std::env::current_exe().is_ok_and(|ours| ours == program);
+    !ours && program.file_name().is_some_and(|name| !before_it.contains(&name))
 }
 
 /// What any process uses.

@@ -90,7 +90,8 @@ fn logins(case: &Case<'_>, verdict: &mut Verdict) {
     let taken = case.times(|what| *what == What::LoggedIn).len();
     let expired = case.times(|what| *what == What::Expired).len();
     let spoiled = case.times(|what| match what {
-        What::Met { call, .. } => call == "login" || call.is_empty(),
+        // Whoever is told that its token is not good needs another.
+        What::Met { call, ill } => call == "login" || call.is_empty() || ill.contains(" 401 "),
         What::Request { call, struck, .. } => call == "login" && *struck,
         _ => false,
     });
