@@ -72,6 +72,17 @@ pub enum Auth {
     },
 }
 
+impl Auth {
+    /// What must not be repeated in any words.
+    pub fn secrets(&self) -> Vec<&str> {
+        match self {
+            Self::ClientCredentials { client_secret, .. } => vec![client_secret.expose()],
+            Self::Basic { client_secret, password, .. } => vec![client_secret.expose(), password.expose()],
+            Self::AccessToken { token } => vec![token.expose()],
+        }
+    }
+}
+
 /// One instance: the core's parameters, and what its adapters need.
 #[derive(Debug, Clone)]
 pub struct Instance {

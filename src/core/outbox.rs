@@ -51,6 +51,8 @@ const SUSPECTED_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::
 const RECORD_PATIENCE: Duration = Duration::from_secs(1);
 /// While there is a backlog, one report a second at most (design.md section 8, "After an outage").
 const BACKLOG_GAP: Duration = Duration::from_secs(1);
+/// A failure and its event wait together without being one.
+const NO_BACKLOG: usize = 2;
 
 #[derive(Debug, Clone)]
 struct Offered {
@@ -71,7 +73,8 @@ pub(super) struct Outbox {
     barred: Retry,
     /// Until then a call that may be gone is left alone: the session is looked at meanwhile.
     suspected: Option<Instant>,
-    /// Something has failed, or was left from before, and the queue is not empty yet.
+    /// Something has failed, or was left from before, or had to wait until there was a host or a token, and the queue is not empty
+    /// yet.
     backlog: bool,
     /// A try of this duty may have been carried out although we have no answer; after a restart the oldest is such a one.
     doubtful: Option<ReportId>,
@@ -264,11 +267,16 @@ impl Outbox {
         }
     }
 
+    /// Whether there is anybody to send to, for anything.
+    fn can_send(common: &Common) -> bool {
+        let known = common.session_id().is_some() && common.instance_id().is_some();
+        known && Self::is_wanted(common) && common.may_send()
+    }
+
     /// What goes next, and when it may as far as the backend's patience is concerned: the oldest, or for as long as that is
     /// barred the oldest report. A missing permission for the browser must not hold up the news of a crash.
     fn next<'a>(&self, common: &'a Common) -> Option<(&'a Report, Instant)> {
-        let known = common.session_id().is_some() && common.instance_id().is_some();
-        if self.in_flight.is_some() || !known || !Self::is_wanted(common) || !common.may_send() {
+        if self.in_flight.is_some() || !Self::can_send(common) {
             return None;
         }
         let gap = if self.backlog { self.last_sent.map(|last| last + BACKLOG_GAP) } else { None };
@@ -307,6 +315,7 @@ impl Outbox {
     }
 
     pub(super) fn advance(&mut self, common: &mut Common) {
+        self.backlog |= common.durable.outbox.len() > NO_BACKLOG && !Self::can_send(common);
         if self.due(common).is_none_or(|due| due > common.now) {
             return;
         }

@@ -239,8 +239,14 @@ impl Shared {
         };
         let inbound = exchange::exchange(if poll { &self.poll } else { &self.control }, &outbound).await?;
         let secret = token.secret();
-        wire::decode(call, &inbound.reply(&[&secret]), clock::wall()).map_err(|failure| {
-            let failure = failure.found_at(&inbound.trail(&[&secret]));
+        let (auth, refresh) = (self.vault.auth(), self.vault.refresh());
+        // Not only what this request has carried: whoever has mixed up two answers may repeat what the other one has.
+        let mut secrets = vec![secret.as_str()];
+        secrets.extend(auth.secrets());
+        secrets.extend(refresh.as_ref().map(|refresh| refresh.expose_secret()));
+        let decoded = wire::decode(call, &inbound.reply(&secrets), clock::wall());
+        let decoded = decoded.map_err(|failure| failure.found_at(&inbound.trail(&secrets)));
+        decoded.map_err(|failure| {
             if failure.kind != FailureKind::Unauthorised {
                 return failure;
             }

@@ -218,7 +218,7 @@ mod tests {
     #[serde(deny_unknown_fields)]
     struct Whole {
         #[serde(default)]
-        list: Vec<Whole>,
+        list: Vec<Self>,
         #[serde(default)]
         texts: BTreeMap<String, String>,
         kind: Option<Kind>,

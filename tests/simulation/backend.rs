@@ -102,6 +102,8 @@ impl Backend {
             region_id: None,
             instance: seat.instance.clone(),
             document: Arc::clone(&self.document),
+            print: 0,
+            is_new: false,
         };
         Answer::Session { session: Box::new(session), etag: seat.etag() }
     }
@@ -170,7 +172,11 @@ impl Backend {
             | Call::PostHealth { session, .. }
             | Call::Fubar { session, .. }
             | Call::PostEvent { session, .. }
+            | Call::Audit { session, .. }
             | Call::Duty { session, .. } => session,
+            Call::CreateSession { .. } | Call::SicRegister { .. } | Call::SicState { .. } => {
+                unreachable!("every target is fixed")
+            }
         };
         let mismatch = self.mismatch;
         let Some(seat) = self.seats.get_mut(session).filter(|seat| !seat.gone) else { return (Err(gone()), None) };
@@ -228,9 +234,14 @@ impl Backend {
             }
             Call::Fubar { report, .. } => (Ok(self.count(&report.error)), None),
             Call::PostEvent { event, .. } => (Ok(self.count(&event.event_code)), None),
-            Call::Duty { .. } | Call::FindSession { .. } | Call::HealthConfig | Call::Poll { .. } => {
-                (Ok(Answer::Accepted), None)
-            }
+            Call::Duty { .. }
+            | Call::Audit { .. }
+            | Call::FindSession { .. }
+            | Call::CreateSession { .. }
+            | Call::SicRegister { .. }
+            | Call::SicState { .. }
+            | Call::HealthConfig
+            | Call::Poll { .. } => (Ok(Answer::Accepted), None),
         }
     }
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
+use rallyhere_agent::core::allocation::AllocationParams;
+use rallyhere_agent::core::api::Choice;
 use rallyhere_agent::core::call::{CallKind, Login};
 use rallyhere_agent::core::durable::Record;
 use rallyhere_agent::core::event::StoreFault;
@@ -175,7 +177,9 @@ pub(crate) fn params(dice: &mut Rng, name: &InstanceName, target: Target) -> Par
     let ours = dice.u8(..4) == 0;
     Params {
         name: name.clone(),
+        api: Choice::V2023_11,
         target,
+        allocation: AllocationParams::default(),
         instance_id: None,
         host_type: "dedicated".to_owned(),
         region: "eu".to_owned(),
@@ -200,6 +204,7 @@ pub(crate) fn params(dice: &mut Rng, name: &InstanceName, target: Target) -> Par
         deliver: if dice.u8(..3) == 0 { Deliver::Push } else { Deliver::Api },
         notifications: true,
         page_size: if dice.bool() { 100 } else { dice.u8(1..10) },
+        session_interval: Duration::from_secs(5),
         poll_deadline: Duration::from_secs(25),
         inbox_limit: if dice.bool() { 1000 } else { dice.usize(1..20) },
         automatic_fubar: true,

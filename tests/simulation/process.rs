@@ -296,6 +296,12 @@ impl World {
                     running.auth.handle_event(AuthEvent::Rejected(generation), now);
                 }
             }
+            Action::Learnt { feature, finding } => {
+                let now = self.now;
+                if let Some(running) = &mut self.nodes[at].running {
+                    running.auth.handle_event(AuthEvent::Learnt { feature, finding }, now);
+                }
+            }
             Action::Game(order) => self.ordered(at, &order),
             Action::HandOver(what) => self.pushed(at, &what.notification.notification_id),
             Action::Note(note) => self.note(at, &note),

@@ -186,6 +186,27 @@ fn after_an_outage_the_backlog_goes_out_one_a_second() {
 }
 
 #[test]
+fn what_had_to_wait_for_a_host_goes_out_one_a_second() {
+    let mut rig = Rig::new(params());
+    for turn in 0..5 {
+        rig.request(fubar(&format!("f{turn}")));
+    }
+    rig.log_in();
+    rig.attach();
+    let mut sent = Vec::new();
+    for tick in 0..60 {
+        if rig.kinds().contains(&CallKind::Fubar) {
+            let Call::Fubar { report, .. } = rig.answer(CallKind::Fubar, Ok(Answer::Accepted)) else { unreachable!() };
+            sent.push((tick, report.error));
+        }
+        pass(&mut rig, Duration::from_millis(100));
+    }
+    let errors: Vec<&str> = sent.iter().map(|(_, error)| error.as_str()).collect();
+    assert_eq!(errors, ["f0", "f1", "f2", "f3", "f4"]);
+    assert!(sent.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 9), "{sent:?}");
+}
+
+#[test]
 fn a_full_outbox_refuses_and_says_so() {
     let mut rig = Rig::new(params());
     for turn in 0..LIMIT {

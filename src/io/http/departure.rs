@@ -8,14 +8,20 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::sync::Notify;
 
+use crate::clock;
+
 /// Connections remembered per lane. One that is forgotten counts as new: then its failure is the core's to repeat.
 const SEEN_LIMIT: usize = 256;
+/// The end of a connection that was closed before is known a round trip after something is sent on it. A poll that is cut while it waits
+/// is another matter: a fleet that is cut at once would repeat all of its polls at once.
+const STALE: Duration = Duration::from_secs(1);
 
 /// The connections of a lane that have carried a request, by the task that owns each.
 #[derive(Debug, Default)]
@@ -39,6 +45,7 @@ impl Seen {
 #[derive(Debug)]
 pub(super) struct Departure {
     left: AtomicBool,
+    left_at: OnceLock<Instant>,
     reused: AtomicBool,
     leaves: Notify,
     seen: Arc<Seen>,
@@ -50,9 +57,10 @@ impl Departure {
         self.left.load(Ordering::Acquire)
     }
 
-    /// Whether it left on a connection that had carried a request before.
-    pub(super) fn was_reused(&self) -> bool {
-        self.reused.load(Ordering::Acquire)
+    /// Whether it left on a connection that had carried a request before, and that only a moment ago: whoever closes a connection after
+    /// having held a request for longer has not closed it before.
+    pub(super) fn met_a_closed_connection(&self) -> bool {
+        self.reused.load(Ordering::Acquire) && self.left_at.get().is_some_and(|left| left.elapsed() < STALE)
     }
 
     /// Waits until it leaves. For one waiter.
@@ -62,6 +70,7 @@ impl Departure {
 
     fn note(&self) {
         if !self.left.swap(true, Ordering::AcqRel) {
+            let _first = self.left_at.set(clock::now());
             let reused = tokio::task::try_id().is_some_and(|connection| self.seen.again(connection));
             self.reused.store(reused, Ordering::Release);
             self.leaves.notify_one();
@@ -80,6 +89,7 @@ impl Outgoing {
     pub(super) fn new(bytes: Option<Bytes>, seen: Arc<Seen>) -> (Self, Arc<Departure>) {
         let departure = Arc::new(Departure {
             left: AtomicBool::new(false),
+            left_at: OnceLock::new(),
             reused: AtomicBool::new(false),
             leaves: Notify::new(),
             seen,

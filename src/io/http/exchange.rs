@@ -173,9 +173,11 @@ async fn too_late(request: &Outbound, departure: &Departure) -> Duration {
     }
 }
 
-/// Reads a body. That of a failure is taken as far as it comes: its status alone says what to do.
+/// Reads a body. That of a failure is taken as far as it comes, where its status alone says what to do. A 403 may be a dead token or
+/// a missing permission, and a 404 a session that is over or a call that is not there: half of their words would say the wrong one.
 async fn body_of(mut response: Response, request: &Outbound) -> Result<Vec<u8>, Failure> {
     let success = response.status().is_success();
+    let speaks_for_itself = !success && !matches!(response.status().as_u16(), 403 | 404);
     let limit = if success { request.response_limit } else { wire::ERROR_BODY_LIMIT };
     let too_large = || Failure::local(FailureKind::Malformed, format!("the answer is larger than {limit} bytes"));
     if success && response.content_length().is_some_and(|length| length > limit as u64) {
@@ -195,7 +197,7 @@ async fn body_of(mut response: Response, request: &Outbound) -> Result<Vec<u8>, 
                 return Ok(body);
             }
             Ok(Ok(None)) => return Ok(body),
-            Ok(Err(_)) | Err(()) if !success => return Ok(body),
+            Ok(Err(_)) | Err(()) if speaks_for_itself => return Ok(body),
             Ok(Err(error)) => {
                 let kind = if is_garbage(&error) { FailureKind::Malformed } else { FailureKind::Cut };
                 return Err(Failure::local(kind, words("the answer broke off", &error)));
@@ -217,7 +219,7 @@ fn broken(error: &reqwest::Error, departure: &Departure) -> Lost {
         return lost(FailureKind::Malformed, words("the answer is not HTTP", error));
     }
     let failure = Failure::local(FailureKind::Cut, words("the connection ended before an answer came", error));
-    Lost { failure, stale: departure.was_reused() }
+    Lost { failure, stale: departure.met_a_closed_connection() }
 }
 
 fn lost(kind: FailureKind, words: String) -> Lost {

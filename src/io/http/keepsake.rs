@@ -22,7 +22,7 @@ use crate::core::auth::PAST_ATTEMPTS;
 const NAME: &str = "login";
 /// A longer file is not ours.
 const SIZE_LIMIT: u64 = 64 * 1024;
-/// A wall clock that went back further than this makes the age of a token unknown: it is not used.
+/// A wall clock that went back further than this makes the age of a token unknown, and of an attempt: neither is used.
 const CLOCK_SLACK: i64 = 60_000;
 
 /// The file and what is in it.
@@ -88,11 +88,13 @@ impl Keepsake {
         Self { path, owner: owner(environment, auth), kept: Mutex::new(kept) }
     }
 
-    /// How long ago logins were tried, oldest first.
+    /// How long ago logins were tried, oldest first. What a clock wrote that stood far ahead of ours is left out: it would look as if it
+    /// had all been just now, and an agent that has done nothing wrong would wait a minute for its login.
     pub(super) fn attempts(&self) -> Vec<Duration> {
         let now = clock::wall().as_millisecond();
         let attempts = self.with(|kept| kept.attempts.clone());
-        attempts.into_iter().map(|at| Duration::from_millis(u64::try_from(now - at).unwrap_or_default())).collect()
+        let ages = attempts.into_iter().map(|at| now - at).filter(|age| *age >= -CLOCK_SLACK);
+        ages.map(|age| Duration::from_millis(u64::try_from(age).unwrap_or_default())).collect()
     }
 
     /// The token of the last run, if it is ours and not over.
@@ -240,6 +242,19 @@ mod tests {
         assert!(open(dir.path()).token().is_some());
         keepsake.refused("tok");
         assert!(open(dir.path()).token().is_none());
+    }
+
+    #[test]
+    fn attempts_of_a_clock_that_stood_ahead_do_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = clock::wall().as_millisecond();
+        let (hour, second) = (3_600_000, 1000);
+        let attempts = [now - hour, now + hour, now - second, now + second, now + 24 * hour];
+        fs::write(dir.path().join(NAME), serde_json::json!({"v": 1, "attempts": attempts}).to_string()).unwrap();
+        let ages = open(dir.path()).attempts();
+        assert_eq!(ages.len(), 3, "{ages:?}");
+        assert!(ages[0] >= Duration::from_secs(3600) && ages[1] >= Duration::from_secs(1), "{ages:?}");
+        assert_eq!(ages[2], Duration::ZERO, "a second is only a clock that was set");
     }
 
     #[test]

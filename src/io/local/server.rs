@@ -164,7 +164,8 @@ pub(crate) async fn serve(
             biased;
             () = shutdown.as_mut() => break,
             Some(ended) = connections.tasks.join_next_with_id() => connections.forget(ended),
-            accepted = accept(&doors, &mut turn, pause) => match accepted {
+            // Whoever had to go for another has gone before the next one comes in: a crowd does not take more descriptors than the limit.
+            accepted = accept(&doors, &mut turn, pause), if connections.tasks.len() <= limits.connections => match accepted {
                 Ok((socket, guard)) => {
                     pause = None;
                     connections.make_room(limits.connections);

@@ -179,6 +179,8 @@ fn corpus() -> Vec<(&'static str, Vec<Step>, Option<FailureKind>)> {
             Some(Rejected),
         ),
         ("500 binary", raw("HTTP/1.1 500 Oops\n\n", &[0xff; 100]), Some(Server)),
+        ("403 cut off", raw("HTTP/1.1 403 No\nContent-Length: 80\n\n", br#"{"auth_success": fal"#), Some(Cut)),
+        ("404 cut off", raw("HTTP/1.1 404 No\nContent-Length: 80\n\n", br#"{"error_code": "ses"#), Some(Cut)),
         ("500 cut off", raw("HTTP/1.1 500 Oops\nContent-Length: 50\n\n", b"{"), Some(Server)),
         ("500 with bad chunks", raw("HTTP/1.1 500 Oops\nTransfer-Encoding: chunked\n\n", b"zz\r\n"), Some(Server)),
         ("an answer nobody asked for", vec![Step::Send([ok(session), ok("{}")].concat()), Step::Close], None),

@@ -292,6 +292,23 @@ async fn a_safe_call_is_sent_once_more_and_not_twice() {
 }
 
 #[tokio::test]
+async fn a_poll_that_is_cut_while_it_waits_is_not_sent_again_at_once() {
+    // A fleet that is cut at once must not come back at once.
+    let stub = Stub::start(|number, _| {
+        if number == 0 {
+            vec![Step::Send(ok(r#"{"notifications": []}"#))]
+        } else {
+            vec![Step::Pause(Duration::from_millis(1100)), Step::Close]
+        }
+    })
+    .await;
+    let backend = logged_in(&environment(&stub.url), Limits::default()).await;
+    backend.call(poll(), LONG).await.unwrap();
+    assert_eq!(backend.call(poll(), LONG).await.unwrap_err().kind, FailureKind::Cut);
+    assert_eq!(stub.requests().len(), 2);
+}
+
+#[tokio::test]
 async fn an_unsafe_call_is_never_sent_again() {
     for call in every_call().into_iter().filter(|call| !call.kind().is_safe()) {
         let stub = closes_what_is_reused(SESSION).await;
