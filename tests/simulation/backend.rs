@@ -40,8 +40,8 @@ impl Seat {
         self.instance.as_ref().map(|shown| (shown.instance_id.clone(), shown.allocation_id.clone()))
     }
 
-    fn told(&self, look: bool) -> Option<Told> {
-        Some(Told { version: self.version, holder: self.holder(), look })
+    fn told(&self, look: bool) -> Told {
+        Told { version: self.version, holder: self.holder(), look }
     }
 
     fn etag(&self) -> Option<Etag> {
@@ -155,7 +155,7 @@ impl Backend {
                     !seat.gone && seat.instance.as_ref().is_some_and(|i| i.allocation_id.as_ref() == Some(allocation))
                 });
                 return match bound {
-                    Some((id, seat)) => (Ok(self.document(id, seat)), seat.told(true)),
+                    Some((id, seat)) => (Ok(self.document(id, seat)), Some(seat.told(true))),
                     None => (Err(failure(FailureKind::NotFound, 404)), None),
                 };
             }
@@ -182,7 +182,7 @@ impl Backend {
         let Some(seat) = self.seats.get_mut(session).filter(|seat| !seat.gone) else { return (Err(gone()), None) };
         match call {
             Call::ReadSession { etag, .. } => {
-                let told = seat.told(true);
+                let told = Some(seat.told(true));
                 if etag.is_some() && *etag == seat.etag() {
                     return (Ok(Answer::NotModified), told);
                 }
@@ -200,7 +200,7 @@ impl Backend {
                 seat.instance = Some(info.clone());
                 seat.version += u64::from(!same);
                 seat.edits += 1;
-                (Ok(Answer::Instance(Box::new(info))), seat.told(false))
+                (Ok(Answer::Instance(Box::new(info))), Some(seat.told(false)))
             }
             Call::Update { update, .. } => match &mut seat.instance {
                 None => (Err(failure(FailureKind::NotFound, 404)), None),
@@ -212,7 +212,7 @@ impl Backend {
                     shown.join_status = update.join_status.clone();
                     let info = shown.clone();
                     seat.edits += 1;
-                    (Ok(Answer::Instance(Box::new(info))), seat.told(false))
+                    (Ok(Answer::Instance(Box::new(info))), Some(seat.told(false)))
                 }
             },
             Call::Unregister { .. } => {
@@ -220,7 +220,7 @@ impl Backend {
                     return (Err(failure(FailureKind::NotFound, 404)), None);
                 }
                 seat.give(None);
-                (Ok(Answer::Unregistered), seat.told(false))
+                (Ok(Answer::Unregistered), Some(seat.told(false)))
             }
             Call::PostHealth { instance, health, .. } => {
                 let ours = seat.instance.as_mut().filter(|shown| shown.instance_id.as_ref() == Some(instance));

@@ -89,9 +89,9 @@ impl World {
             0 | 1 if shared => (theirs.clone(), Target::Session { session: theirs, allocation: None }),
             0..9 => (own.clone(), Target::Session { session: own, allocation: None }),
             // The session changes hands.
-            9 | 10 if shared => (theirs, Target::Allocation(allocation.clone())),
-            11 => (own.clone(), Target::Session { session: own, allocation: Some(allocation.clone()) }),
-            _ => (own, Target::Allocation(allocation.clone())),
+            9 | 10 if shared => (theirs, Target::Allocation(allocation)),
+            11 => (own.clone(), Target::Session { session: own, allocation: Some(allocation) }),
+            _ => (own, Target::Allocation(allocation)),
         };
         node.params = params(&mut node.dice, &node.name, target);
         node.session = session.clone();
@@ -166,12 +166,10 @@ impl World {
                 // The attempts of the login are told by the wall clock.
                 node.watch.first_logins.clear();
             }
-            Fault::Stall => {
-                if node.running.is_some() {
-                    let until = now + Duration::from_millis(node.dice.u64(100..120_000));
-                    node.stalled = Some(until);
-                    node.watch.resumed(until);
-                }
+            Fault::Stall if node.running.is_some() => {
+                let until = now + Duration::from_millis(node.dice.u64(100..120_000));
+                node.stalled = Some(until);
+                node.watch.resumed(until);
             }
             Fault::TokenDeath => {
                 if let Some((_, token)) = node.running.as_ref().and_then(|running| running.vault) {
@@ -203,14 +201,12 @@ impl World {
                     stream.first = stream.published.saturating_sub(self.nodes[at].dice.usize(..4));
                 }
             }
-            Fault::GameCrash => {
-                if node.params.process == Process::Ours {
-                    let life = node.life;
-                    self.later(Duration::ZERO, at, life, What::Game(GameStep::Is(crate::game::ended(11, true))));
-                }
+            Fault::GameCrash if node.params.process == Process::Ours => {
+                let life = node.life;
+                self.later(Duration::ZERO, at, life, What::Game(GameStep::Is(crate::game::ended(11, true))));
             }
             Fault::Stop => {
-                node.watch.stopped.get_or_insert(now.max(node.stalled.unwrap_or(now)));
+                node.watch.stopped.get_or_insert_with(|| now.max(node.stalled.unwrap_or(now)));
                 if node.running.is_none() {
                     node.watch.stopped = None;
                 } else if node.dice.bool() {
@@ -219,12 +215,10 @@ impl World {
                     self.ask(at, Waiter::Other, Request::Shutdown { reason: None });
                 }
             }
-            Fault::Reload => {
-                if node.running.is_some() {
-                    node.watch.reloaded();
-                    self.tell_auth(at, AuthEvent::Reloaded);
-                    self.tell(at, Event::Command(Command::Reloaded));
-                }
+            Fault::Reload if node.running.is_some() => {
+                node.watch.reloaded();
+                self.tell_auth(at, AuthEvent::Reloaded);
+                self.tell(at, Event::Command(Command::Reloaded));
             }
             Fault::Outage => {
                 let dice = &mut self.dice;

@@ -31,8 +31,8 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rallyhere_agent::clock;
 
@@ -104,7 +104,7 @@ fn many(words: &[&str]) -> Result<bool, String> {
             });
         }
     });
-    let mut results = results.into_inner().unwrap();
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(seed, _)| *seed);
     let sum = |part: fn(&Outcome) -> u64| results.iter().map(|(_, outcome)| part(outcome)).sum::<u64>();
     let print = results.iter().fold(0_u64, |all, (_, outcome)| all.rotate_left(7) ^ outcome.print);

@@ -327,11 +327,11 @@ impl World {
                 }
             }
             (Waiter::Report { label, .. }, Err(_)) => node.watch.refused(&label),
-            (Waiter::Ack { instance, through }, Ok(Granted::Acknowledged(_))) => {
-                if node.watch.ailing_until.is_none_or(|until| until < now) {
-                    let reader = node.watch.readers.entry(instance).or_default();
-                    reader.settled = reader.settled.max(through + 1);
-                }
+            (Waiter::Ack { instance, through }, Ok(Granted::Acknowledged(_)))
+                if node.watch.ailing_until.is_none_or(|until| until < now) =>
+            {
+                let reader = node.watch.readers.entry(instance).or_default();
+                reader.settled = reader.settled.max(through + 1);
             }
             (Waiter::Ready, Ok(_)) => node.game.ready = true,
             _ => {}

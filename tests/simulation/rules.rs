@@ -323,10 +323,8 @@ pub(crate) fn sent(node: &mut Node, call: &Call, now: Instant) -> Vec<String> {
         told.holder.as_ref().is_some_and(|(id, _)| id.as_ref().is_some_and(|id| id.as_str().starts_with(&prefix)))
     };
     match call {
-        Call::Update { update, .. } if fence.is_some() => {
-            if update.allocation_id.as_ref() != fence {
-                broken.push("a PATCH without its allocation id".to_owned());
-            }
+        Call::Update { update, .. } if fence.is_some() && update.allocation_id.as_ref() != fence => {
+            broken.push("a PATCH without its allocation id".to_owned());
         }
         Call::Update { .. } if told.filter(own).is_none() => {
             broken.push(format!("a PATCH without a fence, told last of {:?}", watch.told));
