@@ -10,6 +10,7 @@ mod host;
 mod instance;
 mod places;
 mod probes;
+mod proxy;
 mod values;
 
 use std::collections::BTreeMap;
@@ -180,6 +181,7 @@ impl Checker<'_> {
         self.later_words();
         let hand_off = self.hand_off();
         let local_api = self.local_api();
+        let proxy = self.proxy(local_api.as_ref());
         let admin = self.admin(local_api.as_ref());
         let state = self.state();
         let log = self.log();
@@ -193,6 +195,7 @@ impl Checker<'_> {
                 probes: probes?,
                 hand_off: hand_off?,
             }],
+            proxy: proxy?,
             admin: admin?,
             state: state?,
             log: log?,
@@ -227,7 +230,7 @@ impl Checker<'_> {
             &raw.connect_timeout,
             &(Duration::from_millis(100)..=Duration::from_secs(60)),
         );
-        Some(Environment { url: url?, ca_file, connect_timeout: connect_timeout? })
+        Some(Environment { url: url?, ca_file, connect_timeout: connect_timeout?, http2: raw.http2 })
     }
 
     /// The words of keys for which there is only one answer so far.

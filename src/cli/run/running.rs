@@ -21,7 +21,7 @@ use crate::exit::Exit;
 use crate::io::admin::{Admin, AdminError};
 use crate::io::game::{self, Reach, reaper};
 use crate::io::http::{HttpBackend, HttpSetupError};
-use crate::io::local::{LocalApi, LocalApiError};
+use crate::io::local::{LocalApi, LocalApiError, Proxy};
 use crate::io::store::{self, DiskStore, OpenError, Opened, StoreStatus};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::{InstanceMeter, Meters};
@@ -136,6 +136,10 @@ impl Running {
             Newborn { params: instance.params.clone(), birth, side, game }
         });
         let host = Host::start(births.collect(), &backend, backend.clone(), &past, &store, seed);
+        if !settings.proxy.allow.is_empty() {
+            let allow = &settings.proxy.allow;
+            tracing::info!(?allow, "games may call the environment through /rallyhere/ of the local API");
+        }
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
         let mut locals = Vec::new();
@@ -143,7 +147,8 @@ impl Running {
         for (((instance, meter), handle), keeper) in described.zip(host.handles()).zip(keepers) {
             let api = LocalApi::bind(&instance.local_api, handle.clone())
                 .map_err(|source| StartError::Local { name: instance.name().clone(), source })?
-                .measured(Arc::clone(meter));
+                .measured(Arc::clone(meter))
+                .with_proxy(Proxy::new(&settings.proxy, backend.clone(), host.login()));
             servers.spawn(observe::watch(handle.clone(), Arc::clone(meter), Arc::clone(&news)));
             let env = surroundings.env.clone();
             let reach =
