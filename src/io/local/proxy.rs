@@ -123,7 +123,7 @@ async fn answer(api: &Api, request: Request, begun: Instant) -> Result<Response,
             Ok(response(verb, passed))
         }
         Err(failure) => {
-            tracing::info!(method, path, %failure, took_ms, "a call of the game could not be passed on");
+            tracing::debug!(method, path, %failure, took_ms, "a call of the game could not be passed on");
             Err(failed(&failure))
         }
     }
