@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::tls::{Ca, ca, config};
 use super::{LONG, environment, health, logged_in, poll, read};
+use crate::process::home::Home;
 
 /// A request as it came: connection, version, path.
 type Seen = (usize, Version, String);
@@ -224,6 +225,23 @@ async fn a_call_that_gets_no_answer_costs_the_next_one_nothing() {
     backend.call(read(), LONG).await.unwrap();
     let connections: Vec<_> = server.seen().iter().map(|(connection, _, _)| *connection).collect();
     assert_eq!(connections, [0, 0, 1], "the next goes on a new connection");
+}
+
+#[tokio::test]
+async fn no_trace_of_http2_shows_the_token() {
+    let server = Server::start(&["h2", "http/1.1"], 100).await;
+    let mut home = Home::at(&server.url).alone().without("auth.client_id").without("auth.client_secret_file");
+    home.secret_file("token", "t0ken-over-http2-4711-0815");
+    let (ca_file, token) = (server.ca_file().display().to_string(), home.path("token").display().to_string());
+    let home = home.set("environment.ca_file", ca_file).set("auth.grant", "access_token");
+    let agent = home.set("auth.access_token_file", token).start();
+    // It is told of another session, and one call is enough here.
+    server.received("/session/demo", 1).await;
+    assert!(server.seen().iter().any(|(_, version, _)| *version == Version::HTTP_2));
+    // What h2 itself says at this level.
+    agent.until_says("frame=Headers").await;
+    // It is searched when it goes.
+    agent.kill().await;
 }
 
 #[tokio::test]
