@@ -28,6 +28,7 @@ pub mod outbox;
 pub mod params;
 pub mod phase;
 pub mod process;
+pub mod proxy;
 mod publisher;
 pub mod recycle;
 pub mod sdk;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::core::auth::{AuthEvent, AuthState, AuthView};
 use crate::core::call::{Answer, Call, Failure, LoggedIn, Login};
 use crate::core::durable::{Durable, Record};
 use crate::core::event::{Request, StoreFault, Verdict};
@@ -130,5 +131,39 @@ impl InstanceHandle {
             mpsc::error::TrySendError::Closed(_) => AskError::Ended,
         })?;
         verdict.await.map_err(|_gone| AskError::Ended)
+    }
+}
+
+/// How those who use the token without being an instance speak to the login.
+#[derive(Debug, Clone)]
+pub struct LoginHandle {
+    views: watch::Receiver<Arc<AuthView>>,
+    events: mpsc::Sender<AuthEvent>,
+}
+
+impl LoginHandle {
+    /// A handle on the login that shows itself and listens there.
+    pub fn new(views: watch::Receiver<Arc<AuthView>>, events: mpsc::Sender<AuthEvent>) -> Self {
+        Self { views, events }
+    }
+
+    /// Tells it that the backend refused the token of this generation, and waits for a newer one; false if the login fails. Whoever
+    /// waits brings a limit of their own; dropping the future takes nothing back.
+    pub async fn renewed(&self, refused: Generation) -> bool {
+        let is_newer = |view: &AuthView| view.generation.is_some_and(|generation| generation > refused);
+        let mut views = self.views.clone();
+        if !is_newer(&views.borrow_and_update()) {
+            // The last place is left for a reload. Without one, somebody else's rejection is on its way.
+            if self.events.capacity() > 1 {
+                let _ended = self.events.try_send(AuthEvent::Rejected(refused));
+            }
+        }
+        let settled = |view: &AuthView| match view.state {
+            AuthState::None | AuthState::Denied => true,
+            AuthState::Valid | AuthState::Refreshing => is_newer(view),
+            AuthState::LoggingIn => false,
+        };
+        let settled = views.wait_for(|view| settled(view)).await;
+        settled.is_ok_and(|view| view.state.has_token() && is_newer(&view))
     }
 }

@@ -9,7 +9,7 @@
 //! **Architecture invariant:** no I/O, no clock, no logging, nothing async; the wall clock is an argument, and it is used only to
 //! read a `Retry-After` that names a date.
 //!
-//! [`a2s`] stands apart: it is what a probe asks a game server over UDP.
+//! [`proxy`] says which calls of the game's own are passed on, and which headers with them. [`a2s`] stands apart: it is what a probe asks a game server over UDP.
 
 pub mod a2s;
 mod allocation;
@@ -19,6 +19,7 @@ mod json;
 pub mod login;
 pub mod look;
 mod page;
+pub mod proxy;
 pub mod reader;
 mod request;
 mod retry_after;

@@ -22,6 +22,7 @@ pub(super) struct Raw {
     pub(super) notifications: Notifications,
     pub(super) fubar: Fubar,
     pub(super) local_api: LocalApi,
+    pub(super) proxy: Proxy,
     pub(super) admin: Admin,
     pub(super) state: State,
     pub(super) shutdown: Shutdown,
@@ -36,11 +37,18 @@ pub(super) struct Environment {
     pub(super) api: String,
     pub(super) ca_file: String,
     pub(super) connect_timeout: String,
+    pub(super) http2: bool,
 }
 
 impl Default for Environment {
     fn default() -> Self {
-        Self { url: String::new(), api: "auto".into(), ca_file: String::new(), connect_timeout: "5s".into() }
+        Self {
+            url: String::new(),
+            api: "auto".into(),
+            ca_file: String::new(),
+            connect_timeout: "5s".into(),
+            http2: true,
+        }
     }
 }
 
@@ -273,6 +281,21 @@ pub(super) struct LocalApi {
     pub(super) allow_remote: bool,
     pub(super) grpc_listen: String,
     pub(super) token_file: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Proxy {
+    pub(super) allow: Vec<String>,
+    pub(super) body_limit: i64,
+    pub(super) timeout: String,
+    pub(super) concurrency: i64,
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self { allow: Vec::new(), body_limit: 1024 * 1024, timeout: "15s".into(), concurrency: 8 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

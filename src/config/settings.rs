@@ -10,6 +10,7 @@ use super::secret::Secret;
 use crate::core::ids::InstanceName;
 use crate::core::instance::Health;
 use crate::core::params::Params;
+use crate::core::proxy::Pattern;
 
 /// The whole configuration, validated.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Settings {
     pub instances: Vec<Instance>,
     /// Whether there is a table of instances: they may then come and go, and the agent ends only when told.
     pub host: bool,
+    /// `proxy.*`
+    pub proxy: Proxy,
     /// `admin.*`
     pub admin: Admin,
     /// `state.*`
@@ -42,6 +45,8 @@ pub struct Environment {
     pub ca_file: Option<PathBuf>,
     /// environment.connect_timeout
     pub connect_timeout: Duration,
+    /// environment.http2: whether HTTP/2 is spoken where the server offers it (ALPN, over TLS only).
+    pub http2: bool,
 }
 
 /// `auth.*`: how to log in.
@@ -238,6 +243,20 @@ pub struct LocalApi {
     pub allow_remote: bool,
     /// local_api.token_file, as it was at start: then TCP needs `Authorization: Bearer`.
     pub token: Option<Secret>,
+}
+
+/// `proxy.*`: what games may ask of the environment through the agent. One for the process, as the token is; the bounds count for
+/// each instance by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proxy {
+    /// proxy.allow; empty turns it off.
+    pub allow: Vec<Pattern>,
+    /// proxy.body_limit: bytes of a request's body, and of an answer's.
+    pub body_limit: usize,
+    /// proxy.timeout: from the whole request to the whole answer.
+    pub timeout: Duration,
+    /// proxy.concurrency: calls of one instance at a time.
+    pub concurrency: usize,
 }
 
 /// `admin.*`: the listener of the operator.

@@ -12,6 +12,7 @@ mod instance;
 mod instances;
 mod places;
 mod probes;
+mod proxy;
 mod shutdown;
 mod values;
 
@@ -174,6 +175,7 @@ impl Checker<'_> {
         let environment = self.environment();
         let auth = self.auth();
         let instances = if host { self.instances() } else { self.only().map(|instance| vec![instance]) };
+        let proxy = self.proxy(instances.as_deref().unwrap_or_default());
         let admin = self.admin(instances.as_deref().unwrap_or_default());
         let state = self.state();
         let shutdown = self.shutdown();
@@ -183,6 +185,7 @@ impl Checker<'_> {
             auth: auth?,
             host,
             instances: instances?,
+            proxy: proxy?,
             admin: admin?,
             state: state?,
             shutdown: shutdown?,
@@ -241,6 +244,6 @@ impl Checker<'_> {
             &raw.connect_timeout,
             &(Duration::from_millis(100)..=Duration::from_secs(60)),
         );
-        Some(Environment { url: url?, ca_file, connect_timeout: connect_timeout? })
+        Some(Environment { url: url?, ca_file, connect_timeout: connect_timeout?, http2: raw.http2 })
     }
 }

@@ -19,7 +19,7 @@ use crate::core::ids::InstanceName;
 use crate::core::machine::Machine as _;
 use crate::core::params::Params;
 use crate::core::process::GameEvent;
-use crate::ports::{Authenticator, Backend, InstanceHandle, Side, Store};
+use crate::ports::{Authenticator, Backend, InstanceHandle, LoginHandle, Side, Store};
 
 /// Commands that may wait for a loop. There are few of them: signals.
 const COMMANDS: usize = 16;
@@ -137,6 +137,11 @@ impl Host {
     /// The login's state.
     pub fn auth(&self) -> watch::Receiver<Arc<AuthView>> {
         self.auth.clone()
+    }
+
+    /// How to speak to the login.
+    pub fn login(&self) -> LoginHandle {
+        LoginHandle::new(self.auth.clone(), self.login.clone())
     }
 
     /// Tells every instance to drain. No life comes after.

@@ -1,4 +1,4 @@
-//! The backend over HTTPS: one token, two lanes of connections, and limits on everything (design.md sections 2 and 8).
+//! The backend over HTTPS: one token, lanes of connections, and limits on everything (design.md sections 2 and 8).
 //!
 //! What a reply means is decided in [`crate::wire`]; when to try again, in the core. Here is one attempt per call, with a single
 //! exception: a call that changes nothing is sent once more, at once, when a connection that had been used before turns out to be
@@ -13,11 +13,13 @@ mod limits;
 mod login;
 mod look;
 mod origin;
+mod passage;
 pub mod reach;
 mod tls;
 mod vault;
 
 pub use limits::Limits;
+pub(crate) use passage::{Passage, Passed};
 
 use std::fmt;
 use std::future::Future;
@@ -40,9 +42,9 @@ use crate::wire;
 
 use exchange::Outbound;
 use keepsake::Keepsake;
-use lane::Lane;
+use lane::{Lane, Speaks};
 use origin::Origin;
-use vault::Vault;
+use vault::{Token, Vault};
 
 /// Why there can be no connection to the backend at all: a mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +92,12 @@ struct Shared {
     origin: Origin,
     /// The long poll has connections of its own, so that one that blocks holds up nothing else (backend.md, trap 16).
     poll: Lane,
+    /// Where the other calls share a connection, health posts have their own: there is no time to wait for a stream, or to find out
+    /// that the connection is dead. Else `control` is as good.
+    health: Option<Lane>,
     control: Lane,
+    /// What games ask through us: slow ones hold up nobody but each other.
+    passages: Lane,
     vault: Vault,
     /// What outlives the process; only where there is a state directory.
     keepsake: Option<Arc<Keepsake>>,
@@ -153,10 +160,15 @@ impl HttpBackend {
     ) -> Result<Self, HttpSetupError> {
         let origin = Origin::parse(&environment.url)?;
         let tls = tls::client_config(&origin, environment.ca_file.as_deref())?;
+        let lane = |speaks| Lane::new(tls.clone(), speaks, environment.connect_timeout, limits);
+        let offers = origin.is_https() && environment.http2;
+        let control = if offers { Speaks::Http2IfOffered } else { Speaks::Http1 };
         Ok(Self {
             shared: Arc::new(Shared {
-                poll: Lane::new(tls.clone(), environment.connect_timeout, limits)?,
-                control: Lane::new(tls, environment.connect_timeout, limits)?,
+                poll: lane(Speaks::Http1)?,
+                health: if offers { Some(lane(Speaks::Http1)?) } else { None },
+                control: lane(control)?,
+                passages: lane(Speaks::Http1)?,
                 origin,
                 vault: Vault::new(auth),
                 keepsake,
@@ -231,13 +243,14 @@ impl Shared {
                 .as_deref()
                 .and_then(|etag| HeaderValue::from_bytes(etag.as_bytes()).ok()),
             body: request.body.map(Into::into),
+            foreign: None,
             response_limit: request.response_limit,
             is_safe: request.kind.is_safe(),
             header_limit: (!poll).then_some(self.limits.header),
             body_idle: self.limits.body_idle,
             deadline,
         };
-        let inbound = exchange::exchange(if poll { &self.poll } else { &self.control }, &outbound).await?;
+        let inbound = exchange::exchange(self.lane(request.kind), &outbound).await?;
         let secret = token.secret();
         let (auth, refresh) = (self.vault.auth(), self.vault.refresh());
         // Not only what this request has carried: whoever has mixed up two answers may repeat what the other one has.
@@ -254,13 +267,29 @@ impl Shared {
                 // Another service than the one that the token is for in the first place: the core judges what that means.
                 return Failure { token: Some(token.generation), ..failure };
             }
-            self.vault.refused(token.generation);
-            if let Some(keepsake) = self.keepsake.clone() {
-                // On a thread that may block: nothing waits for it, and a newer token is left alone.
-                tokio::task::spawn_blocking(move || keepsake.refused(&secret));
-            }
+            self.refused(&token);
             Failure { token: Some(token.generation), ..failure }
         })
+    }
+
+    /// The connections that a call goes on.
+    fn lane(&self, kind: CallKind) -> &Lane {
+        let own = match &self.health {
+            _ if kind == CallKind::Poll => Some(&self.poll),
+            health if kind == CallKind::PostHealth => health.as_ref(),
+            _ => None,
+        };
+        own.unwrap_or(&self.control)
+    }
+
+    /// The backend refused this token: it is not used again by a later process, nor taken again from a file.
+    fn refused(&self, token: &Token) {
+        self.vault.refused(token.generation);
+        if let Some(keepsake) = self.keepsake.clone() {
+            let secret = token.secret();
+            // On a thread that may block: nothing waits for it, and a newer token is left alone.
+            tokio::task::spawn_blocking(move || keepsake.refused(&secret));
+        }
     }
 }
 

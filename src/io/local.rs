@@ -8,6 +8,7 @@
 //! * Who may call: on the socket whom its file mode 0660 lets in (the agent's user and group, and root); on TCP see `access`: Host, Origin, token.
 //! * Slow, silent and greedy peers are cut, see [`Limits`]. None of them holds anybody else.
 //! * A game that was built for Agones finds its SDK here: REST beside our own calls, gRPC on an address of its own.
+//! * What the operator allows of the environment's own API is passed on, without the game ever holding a credential.
 //! * A game that asks for notifications with `wait` gets them within milliseconds; until it acknowledges, it gets them again.
 
 use std::io;
@@ -34,6 +35,7 @@ mod duties;
 mod grpc;
 mod notifications;
 mod outbox;
+mod proxy;
 pub(crate) mod refusal;
 mod routes;
 pub(crate) mod server;
@@ -45,6 +47,7 @@ pub mod trial;
 
 use access::Access;
 use desk::Desk;
+pub use proxy::Proxy;
 use routes::Api;
 use server::Door;
 pub use server::Limits;
@@ -58,6 +61,7 @@ pub struct LocalApi {
     handle: InstanceHandle,
     limits: Limits,
     meter: Option<Arc<InstanceMeter>>,
+    proxy: Option<Proxy>,
 }
 
 /// Why the local API could not be opened.
@@ -171,7 +175,7 @@ impl LocalApi {
             tcp_addr = Some(bound);
         }
         let grpc = open("local_api.grpc_listen", settings.grpc_listen)?;
-        Ok(Self { doors, tcp_addr, grpc, handle, limits: Limits::default(), meter: None })
+        Ok(Self { doors, tcp_addr, grpc, handle, limits: Limits::default(), meter: None, proxy: None })
     }
 
     /// Lets its requests, and what it hands to the game, be counted.
@@ -179,6 +183,13 @@ impl LocalApi {
     pub fn measured(mut self, meter: Arc<InstanceMeter>) -> Self {
         self.doors = self.doors.into_iter().map(|door| door.measured(Arc::clone(&meter))).collect();
         self.meter = Some(meter);
+        self
+    }
+
+    /// Lets the game call the environment through `/rallyhere/...`.
+    #[must_use]
+    pub fn with_proxy(mut self, proxy: Option<Proxy>) -> Self {
+        self.proxy = proxy;
         self
     }
 
@@ -212,7 +223,8 @@ impl LocalApi {
         let engine = Arc::new(Engine::new(Arc::clone(&desk), closes.clone(), self.limits));
         let mut doors = self.doors;
         doors.extend(self.grpc.map(|(listener, _, access)| Door::grpc(listener, access, Arc::clone(&engine))));
-        let router = routes::router(Arc::new(Api::new(desk, closes, self.limits, self.meter)), engine);
+        let api = Api::new(desk, closes, self.limits, self.meter).with_proxy(self.proxy);
+        let router = routes::router(Arc::new(api), engine);
         server::serve(doors, router, closing, self.limits, shutdown).await;
     }
 }

@@ -36,7 +36,7 @@ use tokio::sync::Semaphore;
 
 pub use self::families::{ALL, Family, Kind};
 pub use self::format::Format;
-pub use self::meters::{InstanceMeter, Pending, Writes};
+pub use self::meters::{InstanceMeter, Pending, ProxyClass, Writes};
 use self::own::Own;
 use self::page::{GROUPS, Page, Part};
 pub use self::requests::{Arrivals, Requests};

@@ -778,3 +778,26 @@ fn deep_nesting_overflows_nothing() {
         assert!(World::new(BASE).env("RALLYHERE_AGENT_INSTANCES", &format!("{{ {text} }}")).load().is_err());
     }
 }
+
+#[test]
+fn what_the_game_may_call_is_read_and_mistakes_are_named() {
+    let proxy = |text: &str| World::new(&format!("{BASE}\n[proxy]\n{text}")).load();
+    let loaded = proxy("allow = [\"GET /inventory/v1/**\", \"POST /rank/v2/*/update\"]\nconcurrency = 2").unwrap();
+    let read = &loaded.settings.proxy;
+    assert_eq!(format!("{:?}", read.allow), "[GET /inventory/v1/**, POST /rank/v2/*/update]");
+    assert_eq!((read.body_limit, read.concurrency, read.timeout), (1024 * 1024, 2, Duration::from_secs(15)));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert!(proxy("").unwrap().settings.proxy.allow.is_empty(), "off by default");
+    let loaded = proxy("allow = [\"GET /a\"]\n[local_api]\nlisten = \"127.0.0.1:0\"").unwrap();
+    assert!(loaded.warnings.iter().any(|warning| warning.contains("local_api.token_file")), "{:?}", loaded.warnings);
+    for (text, key, words) in [
+        ("allow = [\"GET /a\", \"FETCH /b\", \"GET /c/**/d\"]", "proxy.allow", "FETCH /b: the method must be GET"),
+        ("allow = [\"GET https://x.example/\"]", "proxy.allow", "must be a method and a path"),
+        ("body_limit = 5", "proxy.body_limit", "from 1024"),
+        ("timeout = \"1h\"", "proxy.timeout", "must be from 100ms to 5m"),
+        ("concurrency = 0", "proxy.concurrency", "from 1 to 128"),
+    ] {
+        let mistakes = proxy(text).unwrap_err().to_string();
+        assert!(mistakes.contains(key) && mistakes.contains(words), "{text}: {mistakes}");
+    }
+}

@@ -3,6 +3,7 @@
 mod contract;
 mod corpus;
 mod exchange;
+mod h2;
 mod login;
 pub(crate) mod stub;
 pub(crate) mod tls;
@@ -23,16 +24,16 @@ use rallyhere_agent::io::http::{HttpBackend, Limits};
 use rallyhere_agent::ports::Authenticator as _;
 
 /// The token that the tests' calls carry.
-const TOKEN: &str = "token-of-the-tests-0123456789";
+pub(crate) const TOKEN: &str = "token-of-the-tests-0123456789";
 /// The limit of a call in tests that do not wait for it.
-const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-fn secret(text: &str) -> Secret {
+pub(crate) fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned(), SecretOrigin::Value)
 }
 
-fn environment(url: &str) -> Environment {
-    Environment { url: url.to_owned(), ca_file: None, connect_timeout: Duration::from_secs(5) }
+pub(crate) fn environment(url: &str) -> Environment {
+    Environment { url: url.to_owned(), ca_file: None, connect_timeout: Duration::from_secs(5), http2: true }
 }
 
 /// The documented limits, shrunk.
@@ -45,12 +46,12 @@ fn short() -> Limits {
     }
 }
 
-fn client_credentials() -> Auth {
+pub(crate) fn client_credentials() -> Auth {
     Auth::ClientCredentials { client_id: "client".to_owned(), client_secret: secret("client-secret-0123456789") }
 }
 
 /// A backend that has a token already: the access-token grant asks nobody.
-async fn logged_in(environment: &Environment, limits: Limits) -> HttpBackend {
+pub(crate) async fn logged_in(environment: &Environment, limits: Limits) -> HttpBackend {
     let backend = HttpBackend::with_limits(environment, &Auth::AccessToken { token: secret(TOKEN) }, limits).unwrap();
     backend.login(Login::Fresh, Generation(7)).await.unwrap();
     backend
@@ -72,7 +73,7 @@ fn read() -> Call {
     Call::ReadSession { session: session(), etag: None }
 }
 
-fn health() -> Call {
+pub(crate) fn health() -> Call {
     Call::PostHealth { session: session(), instance: instance(), health: Health::Healthy, refresh_ttl: false }
 }
 

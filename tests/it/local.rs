@@ -9,5 +9,6 @@ pub(crate) mod fake;
 mod garbage;
 mod limits;
 mod notifications;
+mod proxy;
 pub(crate) mod raw;
 mod sockets;

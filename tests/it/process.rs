@@ -19,6 +19,7 @@ mod manager;
 mod operator;
 mod outages;
 mod permissions;
+mod proxy;
 mod restart;
 mod secrets;
 pub(crate) mod shutdown;

@@ -94,7 +94,7 @@ struct One {
     wake: Option<Instant>,
     auth_wake: Option<Instant>,
     /// What Retry-After asked for.
-    patience: [Option<Instant>; 15],
+    patience: [Option<Instant>; CallKind::ALL.len()],
     sent: u32,
 }
 
@@ -261,7 +261,7 @@ impl Fleet {
             dead: None,
             wake: None,
             auth_wake: None,
-            patience: [None; 15],
+            patience: [None; CallKind::ALL.len()],
             sent: 0,
         });
         self.later(Duration::from_secs(20), at, What::Ready);

@@ -67,8 +67,8 @@ pub(crate) struct Watch {
     pub(crate) told: Option<(Told, Instant)>,
     looked: Option<Instant>,
     written: Option<Instant>,
-    patience: [Option<Instant>; 15],
-    fails: [VecDeque<Instant>; 15],
+    patience: [Option<Instant>; CallKind::ALL.len()],
+    fails: [VecDeque<Instant>; CallKind::ALL.len()],
     refused_token: Option<Generation>,
     pub(crate) cadence: Duration,
     owed: Option<Instant>,
@@ -80,7 +80,7 @@ pub(crate) struct Watch {
     pub(crate) login_reason: Option<&'static str>,
     pub(crate) given: Option<(Instant, Option<Duration>)>,
     pub(crate) stopped: Option<Instant>,
-    pub(crate) kinds: [bool; 15],
+    pub(crate) kinds: [bool; CallKind::ALL.len()],
     /// The last answer to a report was that it can never be taken.
     hopeless: bool,
 }

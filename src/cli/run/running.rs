@@ -111,7 +111,12 @@ impl Running {
         let meters = Meters { requests: backend.requests(), writes: store.writes() };
         let seed = seed.unwrap_or_else(random);
         let mut host = Host::start(backend.clone(), &past, seed);
+        if !settings.proxy.allow.is_empty() {
+            let allow = &settings.proxy.allow;
+            tracing::info!(?allow, "games may call the environment through /rallyhere/ of the local API");
+        }
         let mut ground = Ground {
+            proxy: settings.proxy.clone(),
             backend,
             store,
             surroundings: surroundings.clone(),

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::observe;
 use crate::clock;
-use crate::config::settings::{GameSource, HandOff, Instance, Surroundings};
+use crate::config::settings::{self, GameSource, HandOff, Instance, Surroundings};
 use crate::core::agent::Birth;
 use crate::core::durable::Durable;
 use crate::core::ids::{InstanceId, InstanceName};
@@ -22,7 +22,7 @@ use crate::io::admin::Member;
 use crate::io::allocation;
 use crate::io::game::{self, Reach};
 use crate::io::http::HttpBackend;
-use crate::io::local::{LocalApi, LocalApiError};
+use crate::io::local::{LocalApi, LocalApiError, Proxy};
 use crate::io::store::DiskStore;
 use crate::ports::{Allocator as _, InstanceHandle};
 use crate::telemetry::metrics::InstanceMeter;
@@ -46,6 +46,8 @@ pub(in crate::cli) struct LocalAddress {
 pub(super) struct Ground {
     pub(super) backend: HttpBackend,
     pub(super) store: DiskStore,
+    /// What games may call of the environment.
+    pub(super) proxy: settings::Proxy,
     /// The agent's own environment, for the games that it starts.
     pub(super) surroundings: Surroundings,
     /// An instance shows something new that concerns `STATUS=`.
@@ -102,7 +104,10 @@ impl Station {
         let handle = host.add(Newborn { params, birth, side, game, again }, &ground.backend, &ground.store);
         let meter = Arc::new(InstanceMeter::new(settings.name().clone(), ground.backend.requests()));
         let api = match LocalApi::bind(&settings.local_api, handle.clone()) {
-            Ok(api) => api.measured(Arc::clone(&meter)),
+            Ok(api) => {
+                let proxy = Proxy::new(&ground.proxy, ground.backend.clone(), host.login());
+                api.measured(Arc::clone(&meter)).with_proxy(proxy)
+            }
             Err(error) => {
                 host.take_back(settings.name());
                 return Err(error);

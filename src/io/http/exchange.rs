@@ -27,8 +27,10 @@ pub(super) struct Outbound {
     /// Marked sensitive.
     pub(super) authorization: HeaderValue,
     pub(super) if_none_match: Option<HeaderValue>,
-    /// JSON.
+    /// JSON, unless the headers are somebody else's.
     pub(super) body: Option<Bytes>,
+    /// The headers of a request that is passed on, in place of ours. Then its answer is wanted whole, whatever its status.
+    pub(super) foreign: Option<HeaderMap>,
     /// How many bytes of a success to read.
     pub(super) response_limit: usize,
     /// Whether it may be repeated at once on a closed reused connection.
@@ -69,6 +71,11 @@ impl Inbound {
     /// Where the call is found in the logs of both sides. `secrets` are what it must not repeat.
     pub(super) fn trail(&self, secrets: &[&str]) -> Trail {
         trail(&self.request_id, &self.headers, secrets)
+    }
+
+    /// All of it, to pass it on.
+    pub(super) fn into_parts(self) -> (u16, HeaderMap, Vec<u8>) {
+        (self.status, self.headers, self.body)
     }
 
     /// The reply for `wire` to read; `secrets` are what its words must not repeat.
@@ -122,29 +129,23 @@ fn trail(request_id: &str, headers: &HeaderMap, secrets: &[&str]) -> Trail {
 
 async fn attempt(lane: &Lane, request: &Outbound, request_id: &str) -> Result<Inbound, Lost> {
     let (body, departure) = Outgoing::new(request.body.clone(), lane.seen());
-    let mut http = lane
-        .client()
-        .request(request.method.clone(), request.url.clone())
-        .header(AUTHORIZATION, request.authorization.clone())
-        .header(ACCEPT, HeaderValue::from_static("application/json"))
-        .header(OUR_ID, request_id);
-    if request.body.is_some() {
-        http = http.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    if let Some(etag) = &request.if_none_match {
-        http = http.header(IF_NONE_MATCH, etag.clone());
-    }
+    let turn = lane.turn();
+    let http = turn.client.request(request.method.clone(), request.url.clone()).headers(headers(request));
+    let http = http.header(OUR_ID, request_id);
     let answer = first(http.body(Body::wrap(body)).send(), too_late(request, &departure));
     let response = match first(answer, clock::sleep_until(Some(request.deadline))).await {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(error))) => return Err(broken(&error, &departure)),
         Ok(Err(limit)) => {
+            lane.doubt(&turn);
             return Err(lost(FailureKind::TimedOut, format!("no answer within {limit:?} after the request was sent")));
         }
         Err(()) if departure.has_left() => {
+            lane.doubt(&turn);
             return Err(lost(FailureKind::TimedOut, "no answer within the time limit of the call".to_owned()));
         }
         Err(()) => {
+            lane.doubt(&turn);
             return Err(lost(FailureKind::Unreachable, "no connection within the time limit of the call".to_owned()));
         }
     };
@@ -153,12 +154,31 @@ async fn attempt(lane: &Lane, request: &Outbound, request_id: &str) -> Result<In
     match body_of(response, request).await {
         Ok(body) => Ok(Inbound { status, headers, body, request_id: request_id.to_owned() }),
         Err(failure) => {
+            if failure.kind == FailureKind::TimedOut {
+                lane.doubt(&turn);
+            }
             let sent = request.authorization.to_str().unwrap_or_default();
             let trail = trail(request_id, &headers, &[sent.split(' ').next_back().unwrap_or_default()]);
             let failure = Failure { status: Some(status), ..failure }.found_at(&trail);
             Err(Lost { failure, stale: false })
         }
     }
+}
+
+fn headers(request: &Outbound) -> HeaderMap {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    let mut headers = request.foreign.clone().unwrap_or_else(|| {
+        let mut ours = HeaderMap::from_iter([(ACCEPT, JSON)]);
+        if request.body.is_some() {
+            ours.insert(CONTENT_TYPE, JSON);
+        }
+        ours
+    });
+    if let Some(etag) = &request.if_none_match {
+        headers.insert(IF_NONE_MATCH, etag.clone());
+    }
+    headers.insert(AUTHORIZATION, request.authorization.clone());
+    headers
 }
 
 /// Ends when the head of the answer is overdue, and says how long was waited.
@@ -176,7 +196,8 @@ async fn too_late(request: &Outbound, departure: &Departure) -> Duration {
 /// Reads a body. That of a failure is taken as far as it comes, where its status alone says what to do. A 403 may be a dead token or
 /// a missing permission, and a 404 a session that is over or a call that is not there: half of their words would say the wrong one.
 async fn body_of(mut response: Response, request: &Outbound) -> Result<Vec<u8>, Failure> {
-    let success = response.status().is_success();
+    // A failure that is passed on must be as whole as a success.
+    let success = response.status().is_success() || request.foreign.is_some();
     let speaks_for_itself = !success && !matches!(response.status().as_u16(), 403 | 404);
     let limit = if success { request.response_limit } else { wire::ERROR_BODY_LIMIT };
     let too_large = || Failure::local(FailureKind::Malformed, format!("the answer is larger than {limit} bytes"));

@@ -208,7 +208,7 @@ mod tests {
     use crate::config::secret::{Secret, SecretOrigin};
 
     fn environment(url: &str) -> Environment {
-        Environment { url: url.to_owned(), ca_file: None, connect_timeout: Duration::from_secs(5) }
+        Environment { url: url.to_owned(), ca_file: None, connect_timeout: Duration::from_secs(5), http2: true }
     }
 
     fn auth(client: &str) -> Auth {

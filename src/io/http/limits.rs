@@ -17,6 +17,11 @@ pub struct Limits {
     pub pool_idle: Duration,
     /// How long connections are used, ± 20 %: 5 min (backend.md, numbers), so that agents spread over a backend's new machines.
     pub connection_age: Duration,
+    /// On HTTP/2: after how long a silence with a call in flight the server is asked whether it is there. 10 s, as with TCP.
+    pub ping: Duration,
+    /// How long it may take to say so; then the connection is over. 5 s: with the silence, within the 20 s of a half-open one
+    /// (backend.md, trap 16).
+    pub pong: Duration,
 }
 
 impl Default for Limits {
@@ -27,6 +32,8 @@ impl Default for Limits {
             login: Duration::from_secs(15),
             pool_idle: Duration::from_secs(15),
             connection_age: Duration::from_secs(5 * 60),
+            ping: Duration::from_secs(10),
+            pong: Duration::from_secs(5),
         }
     }
 }

@@ -165,6 +165,7 @@ impl Shared {
             authorization: secret_header(&request.authorization).ok_or_else(unsendable)?,
             if_none_match: None,
             body: Some(secret_bytes(request.body.expose_secret())),
+            foreign: None,
             response_limit: wire::BODY_LIMIT,
             is_safe: false,
             header_limit: Some(self.limits.header),

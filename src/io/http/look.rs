@@ -32,6 +32,7 @@ impl HttpBackend {
             authorization: token.header.clone(),
             if_none_match: None,
             body: None,
+            foreign: None,
             response_limit: wire::BODY_LIMIT,
             is_safe: true,
             header_limit: Some(shared.limits.header),

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::HttpSetupError;
 use super::origin::Origin;
 
-/// TLS 1.2 and 1.3 with ring. No ALPN: without an offer every server speaks HTTP/1.1.
+/// TLS 1.2 and 1.3 with ring. No ALPN: without an offer every server speaks HTTP/1.1; a lane that speaks HTTP/2 makes its own.
 pub(super) fn client_config(origin: &Origin, ca_file: Option<&Path>) -> Result<ClientConfig, HttpSetupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)

@@ -19,8 +19,8 @@ use crate::wire::reader::{self, Misfit};
 
 /// The largest body, in bytes: an event with dozens of the largest custom_data values, far below what would hurt.
 pub(super) const BODY_LIMIT: usize = 256 * 1024;
-/// How much of a body that is too large is read and thrown away, so that its sender gets to read the refusal.
-const DRAIN_LIMIT: usize = 4 * BODY_LIMIT;
+/// How often the limit is read and thrown away of a body that is too large, so that its sender gets to read the refusal.
+const DRAIN_FACTOR: usize = 4;
 
 /// The body of a call.
 pub(super) trait Shape: DeserializeOwned {
@@ -43,24 +43,29 @@ impl<T: Shape> FromRequest<Arc<Api>> for Strict<T> {
 
 /// Reads the whole body.
 pub(crate) async fn read(request: Request, limit: Duration) -> Result<Bytes, Refusal> {
+    read_within(request, limit, BODY_LIMIT).await
+}
+
+/// Reads the whole body, of at most so many bytes.
+pub(super) async fn read_within(request: Request, limit: Duration, size: usize) -> Result<Bytes, Refusal> {
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse::<u64>().ok());
     let waits = request.headers().contains_key(header::EXPECT);
-    let too_large = announced.is_some_and(|length| length > BODY_LIMIT as u64);
+    let too_large = announced.is_some_and(|length| length > size as u64);
     if too_large && waits {
         // The sender asks first: it has sent nothing yet.
-        return Err(too_large_refusal());
+        return Err(too_large_refusal(size));
     }
     let mut body = request.into_body();
     let reading = async {
-        if !too_large && let Some(bytes) = collect(&mut body).await? {
+        if !too_large && let Some(bytes) = collect(&mut body, size).await? {
             return Ok(bytes);
         }
-        drain(&mut body).await;
-        Err(too_large_refusal())
+        drain(&mut body, size).await;
+        Err(too_large_refusal(size))
     };
     // Dropping the read half-way is fine: the connection is closed after this answer.
     tokio::select! {
@@ -76,14 +81,14 @@ pub(crate) async fn read(request: Request, limit: Duration) -> Result<Bytes, Ref
 }
 
 /// The body, or `None` if it is larger than the limit.
-async fn collect(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
+async fn collect(body: &mut Body, size: usize) -> Result<Option<Bytes>, Refusal> {
     let mut whole = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             Refusal::new(StatusCode::BAD_REQUEST, "broken_body", format!("the body broke off: {error}"))
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        if whole.len() + data.len() > BODY_LIMIT {
+        if whole.len() + data.len() > size {
             return Ok(None);
         }
         whole.extend_from_slice(&data);
@@ -91,21 +96,21 @@ async fn collect(body: &mut Body) -> Result<Option<Bytes>, Refusal> {
     Ok(Some(whole.into()))
 }
 
-async fn drain(body: &mut Body) {
+async fn drain(body: &mut Body, size: usize) {
     let mut drained = 0;
     while let Some(Ok(frame)) = body.frame().await {
         drained += frame.data_ref().map_or(0, Bytes::len);
-        if drained > DRAIN_LIMIT {
+        if drained > DRAIN_FACTOR * size {
             return;
         }
     }
 }
 
-fn too_large_refusal() -> Refusal {
+fn too_large_refusal(size: usize) -> Refusal {
     Refusal::new(
         StatusCode::PAYLOAD_TOO_LARGE,
         "too_large",
-        format!("the body has more than {BODY_LIMIT} bytes; say it in several calls"),
+        format!("the body has more than {size} bytes; say it in several calls"),
     )
 }
 

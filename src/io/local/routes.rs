@@ -6,13 +6,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::routing::{delete, get, patch, post};
+use axum::routing::{any, delete, get, patch, post};
 use tokio::sync::watch;
 
 use super::desk::Desk;
+use super::proxy::Proxy;
 use super::refusal::{Refusal, wrong_method};
 use super::server::Limits;
-use super::{allocation, calls, duties, notifications, outbox, stream};
+use super::{allocation, calls, duties, notifications, outbox, proxy, stream};
 use crate::clock;
 use crate::core::event::{Granted, Request};
 use crate::core::ids::InstanceId;
@@ -28,6 +29,7 @@ pub(super) struct Api {
     closing: watch::Receiver<bool>,
     limits: Limits,
     meter: Option<Arc<InstanceMeter>>,
+    proxy: Option<Proxy>,
 }
 
 impl Api {
@@ -37,7 +39,17 @@ impl Api {
         limits: Limits,
         meter: Option<Arc<InstanceMeter>>,
     ) -> Self {
-        Self { desk, closing, limits, meter }
+        Self { desk, closing, limits, meter, proxy: None }
+    }
+
+    pub(super) fn with_proxy(mut self, proxy: Option<Proxy>) -> Self {
+        self.proxy = proxy;
+        self
+    }
+
+    /// Where calls of the game's own go, if they may.
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     pub(super) fn handle(&self) -> &InstanceHandle {
@@ -114,6 +126,9 @@ pub(super) fn router(api: Arc<Api>, engine: Arc<Engine>) -> Router {
         .route("/v1/notifications/ack", post(notifications::ack))
         .route("/v1/notifications/set_aside", get(notifications::set_aside))
         .route("/v1/notifications/stream", get(stream::open))
+        .route("/rallyhere", any(proxy::pass))
+        .route("/rallyhere/", any(proxy::pass))
+        .route("/rallyhere/{*rest}", any(proxy::pass))
         .method_not_allowed_fallback(wrong_method)
         .with_state(api);
     ours.merge(rest::router(engine)).fallback(rest::not_found)

@@ -43,7 +43,7 @@ pub(super) fn request_template(call: &Checked) -> Reply {
         "instance_request_template_id": call.text("instance_request_template_id"),
         "map_selection_list": {
             "map_selection_list_id": "default",
-            "maps": [{"map_id": "arena", "name": "Arena", "map_weight": 100}],
+            "maps": [{"map_id": "arena", "map_name": "Arena", "name": "Arena", "map_weight": 100}],
         },
         "default_host_type": "dedicated",
         "custom_data": {},

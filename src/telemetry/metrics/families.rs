@@ -125,6 +125,10 @@ families! {
 
     LOCAL_REQUESTS: "rallyhere_agent_local_requests_total" Counter ["instance", "route", "class"]
         "Requests on the local API by call and class of the answer; other is a path that is no call";
+    PROXY_REQUESTS: "rallyhere_agent_proxy_requests_total" Counter ["instance", "class"]
+        "Calls of the game to the environment that came to an end: class is that of the backend's status; failed is no usable answer, and the rest was not passed on";
+    PROXY_DURATION: "rallyhere_agent_proxy_duration_seconds" Histogram ["instance"]
+        "How long calls of the game took that were passed on, the game's own body included";
 
     AUTH_STATE: "rallyhere_agent_auth_state" States ["state"] "Where the login stands, which all instances share";
     LOGINS: "rallyhere_agent_logins_total" Counter ["result"]

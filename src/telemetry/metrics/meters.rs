@@ -16,6 +16,9 @@ static HANDOFFS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0,
 /// In seconds: 1.05 and 1.25 times cadences of 1, 2, 5, 10, 15, 30 and 60 s.
 static GAPS: [f64; 15] = [1.05, 1.25, 2.1, 2.5, 5.25, 6.25, 10.5, 12.5, 15.75, 18.75, 31.5, 37.5, 63.0, 75.0, 300.0];
 
+/// In seconds; a call to the backend, with perhaps a login in between.
+static PASSAGES: [f64; 11] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+
 /// How long the store takes.
 #[derive(Debug)]
 pub struct Writes(Histogram);
@@ -53,11 +56,13 @@ const ROUTES: [(&str, &str); 13] = [
     ("/v1/notifications/ack", "ack"),
     ("/v1/notifications/stream", "stream"),
 ];
+/// The first part of the paths that are passed on.
+const PROXY: &str = "rallyhere";
 /// The first parts of paths that the Agones SDK calls.
 const AGONES: [&str; 9] =
     ["ready", "health", "allocate", "reserve", "shutdown", "gameserver", "watch", "metadata", "agones.dev.sdk.SDK"];
 /// The words of all that is asked: those of [`ROUTES`], then these.
-const MORE: [&str; 2] = ["agones", "other"];
+const MORE: [&str; 3] = ["agones", "other", "proxy"];
 /// Classes of a status.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
@@ -67,7 +72,53 @@ fn route(path: &str) -> usize {
         return known;
     }
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    ROUTES.len() + usize::from(!AGONES.contains(&first))
+    let more = if first == PROXY { 2 } else { usize::from(!AGONES.contains(&first)) };
+    ROUTES.len() + more
+}
+
+/// How a call of the game's own to the backend ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyClass {
+    /// The backend answered 2xx.
+    Success,
+    /// 3xx.
+    Redirect,
+    /// 4xx.
+    Client,
+    /// 5xx.
+    Server,
+    /// The backend gave no usable answer.
+    Failed,
+    /// Not passed on: not allowed, not well formed, too large.
+    Refused,
+    /// Not passed on: too many at a time.
+    Busy,
+    /// Not passed on: not logged in.
+    NoToken,
+}
+
+impl ProxyClass {
+    /// All of them, with their words.
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::Success, "2xx"),
+        (Self::Redirect, "3xx"),
+        (Self::Client, "4xx"),
+        (Self::Server, "5xx"),
+        (Self::Failed, "failed"),
+        (Self::Refused, "refused"),
+        (Self::Busy, "busy"),
+        (Self::NoToken, "no_token"),
+    ];
+
+    /// The class of an answer of the backend.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            0..=299 => Self::Success,
+            300..=399 => Self::Redirect,
+            400..=499 => Self::Client,
+            500.. => Self::Server,
+        }
+    }
 }
 
 /// What is measured of one instance.
@@ -78,6 +129,8 @@ pub struct InstanceMeter {
     local: [[AtomicU64; CLASSES.len()]; ROUTES.len() + MORE.len()],
     handoff: Histogram,
     gap: Histogram,
+    proxied: [AtomicU64; ProxyClass::ALL.len()],
+    passages: Histogram,
 }
 
 impl InstanceMeter {
@@ -89,6 +142,8 @@ impl InstanceMeter {
             local: Default::default(),
             handoff: Histogram::new(&HANDOFFS),
             gap: Histogram::new(&GAPS),
+            proxied: Default::default(),
+            passages: Histogram::new(&PASSAGES),
         }
     }
 
@@ -123,6 +178,24 @@ impl InstanceMeter {
         words.zip(&self.local).flat_map(|(word, row)| {
             CLASSES.into_iter().zip(row).map(move |(class, cell)| (word, class, cell.load(Ordering::Relaxed)))
         })
+    }
+
+    /// A call of the game's own came to its end. Only those that were passed on are timed.
+    pub fn proxied(&self, class: ProxyClass, took: Duration) {
+        if let Some((_, cell)) = ProxyClass::ALL.iter().zip(&self.proxied).find(|((known, _), _)| *known == class) {
+            cell.fetch_add(1, Ordering::Relaxed);
+        }
+        if !matches!(class, ProxyClass::Refused | ProxyClass::Busy | ProxyClass::NoToken) {
+            self.passages.observe(took);
+        }
+    }
+
+    pub(super) fn proxy_calls(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        ProxyClass::ALL.iter().zip(&self.proxied).map(|((_, word), cell)| (*word, cell.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn passages(&self) -> &Histogram {
+        &self.passages
     }
 
     pub(super) fn handoff(&self) -> &Histogram {
@@ -167,9 +240,24 @@ mod tests {
         assert_eq!(word("/gameserver"), "agones");
         assert_eq!(word("/metadata/label"), "agones");
         assert_eq!(word("/agones.dev.sdk.SDK/Ready"), "agones");
+        assert_eq!((word("/rallyhere/inventory/v1/x"), word("/rallyhere")), ("proxy", "proxy"));
         for other in ["/", "", "/v1", "/v1/notification", "/v2/status", "/v1/status/", "//", "/etc/passwd"] {
             assert_eq!(word(other), "other", "{other}");
         }
+    }
+
+    #[test]
+    fn calls_of_the_game_are_counted_by_class_and_timed_if_they_were_passed_on() {
+        let meter = InstanceMeter::new(InstanceName::parse("default").unwrap(), Arc::default());
+        for status in [200, 204, 307, 404, 503] {
+            meter.proxied(ProxyClass::of_status(status), Duration::ZERO);
+        }
+        for class in [ProxyClass::Failed, ProxyClass::Refused, ProxyClass::Busy, ProxyClass::NoToken] {
+            meter.proxied(class, Duration::ZERO);
+        }
+        let counts: Vec<_> = meter.proxy_calls().map(|(class, count)| format!("{class} {count}")).collect();
+        let wanted = ["2xx 2", "3xx 1", "4xx 1", "5xx 1", "failed 1", "refused 1", "busy 1", "no_token 1"];
+        assert_eq!(counts, wanted);
     }
 
     #[test]

@@ -206,7 +206,12 @@ fn local_api(page: &Page, sheet: &mut Sheet<'_>) -> fmt::Result {
         let name = meter.name().as_str();
         meter.local().try_for_each(|(route, class, count)| samples.add(&[name, route, class], count))?;
     }
-    Ok(())
+    let mut samples = sheet.family(&f::PROXY_REQUESTS)?;
+    for (_, meter) in &page.seen.instances {
+        let name = meter.name().as_str();
+        meter.proxy_calls().try_for_each(|(class, count)| samples.add(&[name, class], count))?;
+    }
+    page.each_histogram(sheet, &f::PROXY_DURATION, InstanceMeter::passages)
 }
 
 fn backend(page: &Page, sheet: &mut Sheet<'_>) -> fmt::Result {

@@ -32,6 +32,13 @@ pub(crate) fn ca() -> Ca {
 
 /// A server whose certificate is for `name`, signed by `ca` or by itself.
 pub(crate) async fn server(name: &str, ca: Option<&Ca>, change: impl FnOnce(&mut CertificateParams)) -> Stub {
+    let config = config(name, ca, change);
+    Stub::start_with(Some(TlsAcceptor::from(Arc::new(config))), |_, _| vec![Step::Send(ok(r#"{"session_id": "s-1"}"#))])
+        .await
+}
+
+/// What such a server shows.
+pub(crate) fn config(name: &str, ca: Option<&Ca>, change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     change(&mut params);
@@ -40,14 +47,12 @@ pub(crate) async fn server(name: &str, ca: Option<&Ca>, change: impl FnOnce(&mut
         None => params.self_signed(&key).unwrap(),
     };
     let chain = vec![CertificateDer::from(certificate.der().to_vec())];
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into())
-        .unwrap();
-    Stub::start_with(Some(TlsAcceptor::from(Arc::new(config))), |_, _| vec![Step::Send(ok(r#"{"session_id": "s-1"}"#))])
-        .await
+        .unwrap()
 }
 
 fn trusting(stub: &Stub, ca_file: &Path) -> Environment {

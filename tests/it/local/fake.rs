@@ -17,7 +17,7 @@ use rallyhere_agent::core::sdk::{SdkView, Told};
 use rallyhere_agent::core::snapshot::{
     GameView, HandOffView, HealthView, InstanceView, NotificationsView, PollState, SessionView, Snapshot, StoreView,
 };
-use rallyhere_agent::io::local::{Limits, LocalApi};
+use rallyhere_agent::io::local::{Limits, LocalApi, Proxy};
 use rallyhere_agent::ports::InstanceHandle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -229,6 +229,10 @@ impl Served {
     }
 
     pub(crate) fn start_with(fake: Fake, limits: Limits, token: Option<&str>) -> Self {
+        Self::start_proxied(fake, limits, token, None)
+    }
+
+    pub(crate) fn start_proxied(fake: Fake, limits: Limits, token: Option<&str>, proxy: Option<Proxy>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("agent.sock");
         let settings = settings::LocalApi {
@@ -238,7 +242,7 @@ impl Served {
             allow_remote: false,
             token: token.map(|token| Secret::new(token.to_owned(), SecretOrigin::Value)),
         };
-        let api = LocalApi::bind(&settings, fake.handle.clone()).unwrap().with_limits(limits);
+        let api = LocalApi::bind(&settings, fake.handle.clone()).unwrap().with_limits(limits).with_proxy(proxy);
         let addr = api.tcp_addr().unwrap();
         let grpc = api.grpc_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
