@@ -31,6 +31,7 @@ pub mod process;
 pub mod proxy;
 mod publisher;
 pub mod recycle;
+pub mod roll;
 pub mod sdk;
 mod session;
 pub mod shutdown;

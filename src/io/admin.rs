@@ -6,7 +6,7 @@
 //! | GET /events | what the page shows, as Server-Sent Events: all of `/status` and the near past, at once and on every change |
 //! | GET /livez | 200 while every loop of the agent turns; 503 when one has not turned for 15 s, no answer when all hang |
 //! | GET /readyz | 200 once every instance is attached (loading or serving), else 503 with one line for each that is not |
-//! | GET /status | `{"version", "instances": [...]}`, each as in `GET /v1/status` |
+//! | GET /status | `{"version", "counts", "instances": [...]}`, each as in `GET /v1/status` |
 //! | GET /metrics | what [`crate::telemetry::metrics`] lists, as OpenMetrics 1.0 where the Accept header names it, else as Prometheus text 0.0.4 |
 //!
 //! `/readyz` is about the agent's hold on its instances, not about the game: a game that is still loading does not make it
@@ -16,6 +16,7 @@
 //! Pages in browsers are kept out as they are from the local API, but for the status page itself. On a loopback address the Host must be a loopback name; on
 //! another one, which an operator has chosen for probes and scrapers, any Host is good.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ use super::local::status::Status;
 use super::local::{self, Limits};
 use crate::config::settings;
 use crate::core::phase::Phase;
+use crate::core::roll;
 use crate::core::snapshot::Snapshot;
 use crate::ports::InstanceHandle;
 use crate::telemetry::metrics::{Format, InstanceMeter, Metrics};
@@ -248,10 +250,14 @@ fn why_not_ready(snapshot: &Snapshot) -> Option<String> {
 #[derive(Serialize)]
 struct AllStatus {
     version: &'static str,
+    /// How many instances wait for an allocation, and how many are in each phase.
+    counts: BTreeMap<&'static str, u64>,
     instances: Vec<Status>,
 }
 
 async fn status(State(shown): State<Arc<Shown>>) -> Response {
-    let instances = shown.snapshots().iter().map(|snapshot| Status::of(snapshot)).collect();
-    json_of(StatusCode::OK, &AllStatus { version: env!("CARGO_PKG_VERSION"), instances })
+    let snapshots = shown.snapshots();
+    let instances = snapshots.iter().map(|snapshot| Status::of(snapshot)).collect();
+    let counts = roll::call(snapshots.iter().map(|snapshot| &**snapshot)).into_iter().collect();
+    json_of(StatusCode::OK, &AllStatus { version: env!("CARGO_PKG_VERSION"), counts, instances })
 }

@@ -310,7 +310,7 @@ impl World {
             Kind::Regions => Ok(config_calls::regions(call)),
             Kind::ConnectionInfo => Ok(config_calls::connection_info(call)),
             Kind::Browse => Ok(self.browse(call, moment)),
-            Kind::RequestTemplate => Ok(config_calls::request_template(call)),
+            Kind::RequestTemplate => Ok(config_calls::request_template(call, self.is_new)),
             Kind::LaunchTemplate => Ok(config_calls::launch_template(call)),
             Kind::SessionTemplate => Ok(config_calls::session_template(call)),
             Kind::ListNotifications => self.list_notifications(call),

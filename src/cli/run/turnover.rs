@@ -21,7 +21,7 @@ pub(super) async fn take_up(running: &mut Running, fresh: Settings) {
     }
     if !running.settings.host {
         if running.settings.instances.first().map(|one| one.written) != fresh.instances.first().map(|one| one.written) {
-            tracing::warn!("the next start takes this change up: the settings of the instance");
+            tracing::warn!("the next start takes this change up: {}", "the settings of the instance");
         }
         return;
     }

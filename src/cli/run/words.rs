@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::core::allocation::AllocationState;
 use crate::core::auth::AuthState;
 use crate::core::phase::Phase;
+use crate::core::roll;
 use crate::core::snapshot::Snapshot;
 
 /// `STATUS=` for all instances.
@@ -13,8 +14,13 @@ pub(super) fn status(snapshots: &[Arc<Snapshot>]) -> String {
         [] => "no instance".to_owned(),
         [one] => instance(one),
         many => {
-            let serving = many.iter().filter(|snapshot| snapshot.phase == Phase::Serving).count();
-            format!("{serving} of {} instances serving", many.len())
+            let roll = roll::call(many.iter().map(|snapshot| &**snapshot));
+            let count = |word| roll.iter().find(|(known, _)| *known == word).map_or(0, |(_, count)| *count);
+            let serving = format!("{} of {} instances serving", count(Phase::Serving.as_str()), many.len());
+            match count(roll::WAITING) {
+                0 => serving,
+                waiting => format!("{serving}, {waiting} waiting for an allocation"),
+            }
         }
     }
 }

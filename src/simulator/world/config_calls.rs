@@ -38,12 +38,16 @@ pub(super) fn connection_info(call: &Checked) -> Reply {
     Reply::ok(&json!({"ip": call.address}))
 }
 
-pub(super) fn request_template(call: &Checked) -> Reply {
+pub(super) fn request_template(call: &Checked, is_new: bool) -> Reply {
+    let mut map = json!({"map_id": "arena", "name": "Arena", "map_weight": 100});
+    if is_new {
+        map["map_name"] = "Arena".into();
+    }
     let document = json!({
         "instance_request_template_id": call.text("instance_request_template_id"),
         "map_selection_list": {
             "map_selection_list_id": "default",
-            "maps": [{"map_id": "arena", "map_name": "Arena", "name": "Arena", "map_weight": 100}],
+            "maps": [map],
         },
         "default_host_type": "dedicated",
         "custom_data": {},

@@ -72,6 +72,8 @@ macro_rules! families {
 }
 
 families! {
+    INSTANCES: "rallyhere_agent_instances" Gauge ["state"]
+        "Instances that wait for an allocation, and the others by their phase";
     PHASE: "rallyhere_agent_phase" States ["instance", "phase"] "The phase of the instance";
     ALLOCATION: "rallyhere_agent_allocation_state" States ["instance", "source", "state"]
         "Whether the instance waits for its allocation, and where that comes from; always allocated where the configuration names the session";

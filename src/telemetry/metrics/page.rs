@@ -20,6 +20,7 @@ use crate::core::call::CallKind;
 use crate::core::instance::Health;
 use crate::core::phase::Phase;
 use crate::core::process::Players;
+use crate::core::roll;
 use crate::core::snapshot::{PollState, Snapshot, StoreView};
 
 /// The words of a verdict.
@@ -114,6 +115,9 @@ impl Page {
 }
 
 fn life(page: &Page, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let mut counts = sheet.family(&f::INSTANCES)?;
+    let roll = roll::call(page.instances().map(|(_, snapshot)| snapshot));
+    roll.into_iter().try_for_each(|(state, count)| counts.add(&[state], count))?;
     page.each_state(sheet, &f::PHASE, &Phase::ALL.map(Phase::as_str), |snapshot| Some(snapshot.phase.as_str()))?;
     let mut allocation = sheet.family(&f::ALLOCATION)?;
     page.instances().try_for_each(|(name, snapshot)| {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rallyhere_agent::simulator::{Options, SessionSpec};
+use rallyhere_agent::simulator::{AllocationSpec, Options, SessionSpec};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -266,4 +266,65 @@ async fn instances_are_listed_added_and_taken_away_by_command() {
     assert_eq!(code, 1, "{said}");
     assert!(agent.is_running());
     agent.stop().await;
+}
+
+/// Allocates an instance of the host.
+async fn allocate(home: &Home, name: &str, allocation: &str) {
+    let body = json!({"allocation_id": allocation, "public_host": "192.0.2.9", "public_port": 7777});
+    let (status, text) = socket::call(&door(home, name), "POST", "/v1/allocate", Some(&body)).await.unwrap();
+    assert!([200, 202].contains(&status), "{status} {text}");
+}
+
+async fn until_warm(home: &Home, name: &str) -> u64 {
+    until(&format!("a warm game of {name}"), async || {
+        let status = status(home, name).await?;
+        let waits = status["phase"] == "resolving" && status["allocation"]["state"] == "waiting";
+        status["game"]["pid"].as_u64().filter(|_| waits)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_warm_pool_is_allocated_one_by_one_and_refilled() {
+    let bound = |n: u32| AllocationSpec {
+        allocation_id: format!("alloc-{n}"),
+        session_id: Some(format!("s-{n}")),
+        instance_id: None,
+    };
+    let stage = Stage::with(Options { allocations: (1..=3).map(bound).collect(), ..options() }).await;
+    let home = Home::new(&stage).without("instance.session_id").set("instance.source", "local");
+    let home = home
+        .set("game.stop_timeout", "1s")
+        .set("instance.recycle", true)
+        .set("game.start", "waiting")
+        .set("game.ready", "immediate");
+    fs::create_dir(home.path("agent.d")).unwrap();
+    say(&home, "pool", "count = 3\ngame.command = [\"sleep\", \"600{n}\"]");
+    let agent = home.start();
+    let mut warm = Vec::new();
+    for name in ["pool-1", "pool-2", "pool-3"] {
+        warm.push(until_warm(&home, name).await);
+    }
+    allocate(&home, "pool-2", "alloc-1").await;
+    stage.until_status("s-1", "joinable").await;
+    until_phase(&home, "pool-2", "serving").await;
+    assert_eq!(status(&home, "pool-2").await.unwrap()["game"]["pid"], warm[1], "it was warm");
+    allocate(&home, "pool-1", "alloc-2").await;
+    until_phase(&home, "pool-1", "serving").await;
+
+    // The match is over: the place is filled again, with another game, and allocated again.
+    socket::call(&door(&home, "pool-2"), "POST", "/v1/shutdown", Some(&json!({}))).await.unwrap();
+    stage.until_status("s-1", "closed").await;
+    assert_ne!(until_warm(&home, "pool-2").await, warm[1]);
+    allocate(&home, "pool-2", "alloc-3").await;
+    stage.until_status("s-3", "joinable").await;
+    until_beats(&stage, "s-2", 1).await;
+    assert_eq!(until_warm(&home, "pool-3").await, warm[2], "nobody has touched it");
+
+    // A game that falls over while it waits is replaced as well, and what it left is told.
+    let fallen = i32::try_from(warm[2]).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(fallen).unwrap(), Signal::KILL).unwrap();
+    until("another warm game", async || Some(until_warm(&home, "pool-3").await).filter(|pid| *pid != warm[2])).await;
+    agent.stop().await;
+    stage.until_status("s-3", "closed").await;
 }
