@@ -1,8 +1,10 @@
 //! What fuzzing begins with, and what it has found, read by the rules that the fuzzer holds: each file's name says how it must be
 //! read. See tests/fuzz/Cargo.toml.
 
+#[expect(clippy::unwrap_in_result, reason = "a rule may fail by panicking")]
 #[path = "../fuzz/rules/config.rs"]
 mod config;
+#[expect(clippy::unwrap_in_result, reason = "a rule may fail by panicking")]
 #[path = "../fuzz/rules/state.rs"]
 mod state;
 #[path = "../fuzz/rules/wire.rs"]

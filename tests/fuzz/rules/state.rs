@@ -159,7 +159,14 @@ fn live(name: InstanceName, durable: Durable) {
                         events.push_back(Event::Answered { id, result });
                     }
                     Action::Store { ticket, .. } => events.push_back(Event::Stored { ticket, result: Ok(()) }),
-                    _ => {}
+                    Action::Cancel(_)
+                    | Action::Reply { .. }
+                    | Action::TokenRejected(_)
+                    | Action::Learnt { .. }
+                    | Action::Game(_)
+                    | Action::HandOver(_)
+                    | Action::Note(_)
+                    | Action::Exit(_) => {}
                 }
             }
         }
@@ -184,7 +191,14 @@ fn answer(call: &Call, instance: &mut Value, wall: Timestamp) -> Result<Answer, 
         Call::Unregister { .. } => std::mem::take(instance),
         Call::HealthConfig => json!({"cadence_seconds": 10}),
         Call::PostHealth { .. } => json!({"updated_instance_health": "healthy"}),
-        _ => json!({}),
+        Call::CreateSession { .. }
+        | Call::SicRegister { .. }
+        | Call::SicState { .. }
+        | Call::Fubar { .. }
+        | Call::PostEvent { .. }
+        | Call::Audit { .. }
+        | Call::Duty { .. }
+        | Call::Poll { .. } => json!({}),
     };
     decode(call, &Reply { status: 200, body: body.to_string().as_bytes(), ..Reply::default() }, wall)
 }
