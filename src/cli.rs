@@ -31,6 +31,8 @@ pub mod simulate;
 mod status;
 pub mod values;
 
+pub use notifications::lines as notification_lines;
+
 use client::{Client, ClientError, Connect};
 
 /// Everything that may be said.

@@ -1,5 +1,6 @@
 //! `notifications`: what waits for the game, one JSON object a line, oldest first; or what nobody would take.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -52,15 +53,34 @@ impl TryFrom<Value> for Entry {
     fn try_from(entry: Value) -> Result<Self, Self::Error> {
         let id =
             entry.get("notification_id").and_then(Value::as_str).ok_or("a notification without notification_id")?;
-        Ok(Self { id: id.to_owned(), line: entry.to_string() })
+        Ok(Self { id: id.to_owned(), line: shown(&entry.to_string()) })
     }
+}
+
+/// JSON for a terminal, and for readers that end a line at more than a line feed: what JSON leaves as it is although it is a control
+/// character, a line of its own, or turns the text around it, as the escape that means the same.
+fn shown(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}' => {
+                let _text_takes_all = write!(line, "\\u{:04x}", u32::from(character));
+            }
+            _ => line.push(character),
+        }
+    }
+    line
 }
 
 pub(super) async fn run(args: &Args, client: &Client, terminal: &mut Terminal<'_>) -> Result<(), CommandError> {
     if args.set_aside {
         let kept: SetAside = client.get("/v1/notifications/set_aside").await?;
         for entry in &kept.set_aside {
-            terminal.say(&entry.to_string())?;
+            terminal.say(&shown(&entry.to_string()))?;
         }
         return Ok(());
     }
@@ -83,6 +103,15 @@ pub(super) async fn run(args: &Args, client: &Client, terminal: &mut Terminal<'_
             None => return Ok(()),
         }
     }
+}
+
+/// The lines that `notifications` prints of one answer to it.
+///
+/// # Errors
+/// If the answer is no list of notifications.
+pub fn lines(answer: &[u8]) -> Result<Vec<String>, serde_json::Error> {
+    let page: Page = serde_json::from_slice(answer)?;
+    Ok(page.notifications.into_iter().map(|entry| entry.line).collect())
 }
 
 fn path(held: Duration, after: Option<&str>) -> String {

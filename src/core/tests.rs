@@ -22,3 +22,4 @@ mod properties;
 mod reports;
 pub(in crate::core) mod rig;
 mod sdk;
+mod words;

@@ -70,3 +70,56 @@ impl Look {
         seen.map_err(|why| failure::malformed(reply, wall, &why))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::call::FailureKind;
+
+    fn looks() -> [Look; 4] {
+        [
+            Look::Allocation(AllocationId::parse("a/1").unwrap()),
+            Look::Session(SessionId::parse("s 1").unwrap()),
+            Look::HealthConfig,
+            Look::Notifications(InstanceId::parse("i?1").unwrap()),
+        ]
+    }
+
+    fn decoded(look: &Look, status: u16, body: &[u8]) -> Result<Seen, Failure> {
+        look.decode(&Reply { status, body, ..Reply::default() }, Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_look_asks_for_what_the_agent_reads_and_changes_nothing() {
+        let asked = looks().map(|look| look.path_and_query());
+        let expected = [
+            "/session/v1/session/allocation/a%2F1",
+            "/session/v1/session/s%201",
+            "/session/v1/instance/health/config",
+            "/notification/v1/instance/i%3F1/notification?page_size=1",
+        ];
+        assert_eq!(asked, expected);
+        let permissions = looks().map(|look| look.permission());
+        let expected = [CallKind::FindSession, CallKind::ReadSession, CallKind::HealthConfig, CallKind::Poll];
+        assert_eq!(permissions, expected.map(CallKind::permission));
+    }
+
+    #[test]
+    fn only_the_session_names_an_instance() {
+        let body = br#"{"session_id":"s","instance":{"instance_id":"i","join_status":"joinable"}}"#;
+        let named = Seen { instance: InstanceId::parse("i").ok() };
+        let seen = looks().map(|look| decoded(&look, 200, body).unwrap());
+        assert_eq!(seen, [named.clone(), named, Seen::default(), Seen::default()]);
+        let alone = br#"{"session_id":"s","instance":null}"#;
+        assert!(looks().iter().all(|look| decoded(look, 200, alone) == Ok(Seen::default())));
+    }
+
+    #[test]
+    fn what_is_no_json_or_no_success_is_a_failure() {
+        for look in looks() {
+            assert_eq!(decoded(&look, 200, b"<html>").unwrap_err().kind, FailureKind::Malformed, "{look:?}");
+            assert_eq!(decoded(&look, 404, b"{}").unwrap_err().kind, FailureKind::NotFound, "{look:?}");
+            assert_eq!(decoded(&look, 304, b"").unwrap_err().kind, FailureKind::Redirected, "{look:?}");
+        }
+    }
+}

@@ -349,3 +349,72 @@ struct SessionUpdate<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     joinable: Option<bool>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::core::allocation::{Address, SessionWish, SicEntry};
+    use crate::core::ids::{AllocationId, InstanceId, SessionId};
+
+    fn body(request: &HttpRequest) -> Value {
+        serde_json::from_slice(request.body.as_deref().unwrap_or_default()).unwrap()
+    }
+
+    #[test]
+    fn a_server_is_allocated_by_calls_that_only_public_clients_document() {
+        let wish = SessionWish {
+            session_type: "match".to_owned(),
+            region: String::new(),
+            client_version: "1.2.3".to_owned(),
+            platform: "Basic".to_owned(),
+            input: "gamepad".to_owned(),
+        };
+        let made = encode(&Call::CreateSession { wish: Box::new(wish) });
+        assert_eq!((made.method.as_str(), made.path_and_query.as_str()), ("POST", "/session/v1/session"));
+        let settings = json!({"platform": "Basic", "input": "gamepad"});
+        let expected = json!({"session_type": "match", "client_version": "1.2.3", "client_settings": settings});
+        assert_eq!(body(&made), expected);
+
+        let entry = SicEntry {
+            profile_id: "p".to_owned(),
+            server_id: "s".to_owned(),
+            hostname: "h".to_owned(),
+            address: Address { host: "192.0.2.1".to_owned(), port: 7777 },
+        };
+        let id = entry.id();
+        let registered = encode(&Call::SicRegister { entry: Box::new(entry.clone()) });
+        assert_eq!(registered.path_and_query, "/instances/sic_registration/v3/register");
+        let item = json!({"id": id, "group_tags": entry.group_tags(), "public_host": "192.0.2.1", "public_port": 7777});
+        assert_eq!(body(&registered), json!({"items": [item]}));
+        let asked = encode(&Call::SicState { id: "x".to_owned() });
+        assert_eq!(asked.path_and_query, "/instances/sic_registration/v1/state");
+        assert_eq!(body(&asked), json!({"items": [{"id": "x"}]}));
+    }
+
+    #[test]
+    fn an_audit_event_says_only_what_is_known() {
+        let event = AuditEvent {
+            event_name: "fubar".to_owned(),
+            reason: Some("crashed".to_owned()),
+            instance_id: InstanceId::parse("i").unwrap(),
+            allocation_id: AllocationId::parse("a").ok(),
+            instance_health: Some(Health::Unhealthy),
+            region: None,
+            matchmaking_profile_id: None,
+            match_id: None,
+            custom_data: [].into(),
+        };
+        let session = SessionId::parse("s").unwrap();
+        let request = encode(&Call::Audit { session, event: Box::new(event) });
+        assert_eq!((request.method.as_str(), request.path_and_query.as_str()), ("POST", AUDIT_PATH));
+        let text = body(&request).to_string();
+        for known in ["fubar", "crashed", r#""instance_id":"i""#, r#""session_id":"s""#, "nhealthy"] {
+            assert!(text.contains(known), "{known}: {text}");
+        }
+        assert!(!text.contains("region") && !text.contains("match") && !text.contains("null"), "{text}");
+        // A request is logged without its body.
+        assert!(!format!("{request:?}").contains("crashed"));
+    }
+}

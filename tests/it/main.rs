@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod driver;
 mod durability;
+mod fuzz;
 mod game;
 mod generations;
 mod hand_off;

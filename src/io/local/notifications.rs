@@ -49,11 +49,11 @@ pub(super) fn fresh<'a>(inbox: &'a Inbox, after: Option<&str>) -> impl Iterator<
 
 /// The parameters of GET /v1/notifications.
 #[derive(Debug, PartialEq, Eq)]
-struct Wanted {
+pub(super) struct Wanted {
     /// How long to wait for the first one; 0 if nothing is said.
-    wait: Duration,
-    limit: usize,
-    after: Option<String>,
+    pub(super) wait: Duration,
+    pub(super) limit: usize,
+    pub(super) after: Option<String>,
 }
 
 impl Wanted {
@@ -122,7 +122,7 @@ pub(super) async fn list(_game: Game, State(api): State<Arc<Api>>, query: RawQue
 }
 
 /// The answer, and how many are in it, if there is something to say.
-fn page(inbox: &Inbox, wanted: &Wanted) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
+pub(super) fn page(inbox: &Inbox, wanted: &Wanted) -> Result<Option<(Vec<u8>, usize)>, Refusal> {
     let mut page = Vec::from(*br#"{"notifications":["#);
     let begin = page.len();
     let mut count = 0;

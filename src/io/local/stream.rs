@@ -125,7 +125,7 @@ fn is_news(phase: Phase) -> bool {
 }
 
 /// The events behind `last`, as many as fit a frame, the id of the last of them, and how many they are.
-fn frame(inbox: &Inbox, last: Option<&str>) -> Option<(Vec<u8>, String, usize)> {
+pub(super) fn frame(inbox: &Inbox, last: Option<&str>) -> Option<(Vec<u8>, String, usize)> {
     let mut frame = Vec::new();
     let mut reached = None;
     let mut count = 0;

@@ -13,6 +13,10 @@ pub(super) const HEADER: usize = 20;
 /// The longest payload that a reader believes in; writers stay far below ([`super::Options`]).
 const PAYLOAD_LIMIT: usize = 16 << 20;
 
+/// The highest number that a reader believes in. No writer lives to reach it; and after the last number that there is, nothing could be
+/// written that a restart would find.
+const NUMBER_LIMIT: u64 = 1 << 62;
+
 /// How many bytes may be summed for each byte of a file. Whole frames need 1; a hostile file of nothing but magics
 /// would else cost the square of its length.
 const EFFORT: usize = 16;
@@ -77,7 +81,7 @@ impl<'a> Scan<'a> {
         let (crc, rest) = rest.split_first_chunk::<4>()?;
         let (length, seq) = (u32::from_le_bytes(*length), u64::from_le_bytes(*seq));
         let size = usize::try_from(length).ok()?;
-        if *magic != MAGIC || size > PAYLOAD_LIMIT || size > self.effort {
+        if *magic != MAGIC || seq > NUMBER_LIMIT || size > PAYLOAD_LIMIT || size > self.effort {
             return None;
         }
         let payload = rest.get(..size)?;
@@ -145,6 +149,17 @@ mod tests {
                 "bit {bit}"
             );
         }
+    }
+
+    #[test]
+    fn a_number_that_leaves_none_for_what_comes_after_it_is_no_frame() {
+        let of = |number| {
+            let mut bytes = Vec::new();
+            push(&mut bytes, number, b"one");
+            bytes
+        };
+        assert_eq!(Scan::new(&of(u64::MAX)).next(), Some(Found::Bad { length: HEADER + 3, tail: true }));
+        assert!(matches!(Scan::new(&of(NUMBER_LIMIT)).next(), Some(Found::Frame { .. })));
     }
 
     #[test]

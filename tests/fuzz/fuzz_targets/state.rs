@@ -1,0 +1,9 @@
+//! What must hold stands in ../rules/state.rs, where the test reads it too.
+#![no_main]
+
+#[path = "../rules/state.rs"]
+mod rules;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let _seen = rules::hold(input);
+});
