@@ -323,8 +323,10 @@ pub(crate) fn sent(node: &mut Node, call: &Call, now: Instant) -> Vec<String> {
         told.holder.as_ref().is_some_and(|(id, _)| id.as_ref().is_some_and(|id| id.as_str().starts_with(&prefix)))
     };
     match call {
-        Call::Update { update, .. } if fence.is_some() && update.allocation_id.as_ref() != fence => {
-            broken.push("a PATCH without its allocation id".to_owned());
+        // Whatever it says: the arm below is about those that have no fence.
+        Call::Update { update, .. } if fence.is_some() => {
+            let fenced = update.allocation_id.as_ref() == fence;
+            broken.extend((!fenced).then(|| "a PATCH without its allocation id".to_owned()));
         }
         Call::Update { .. } if told.filter(own).is_none() => {
             broken.push(format!("a PATCH without a fence, told last of {:?}", watch.told));

@@ -7,7 +7,6 @@ use rallyhere_agent::clock;
 use serde_json::json;
 
 use super::Scenario;
-use crate::door::Door;
 use crate::run::{Plan, Run, SESSION};
 use crate::timeline::What;
 
@@ -72,7 +71,6 @@ async fn half_open_and_kill(run: &mut Run) {
 /// Nothing else is sent that could be missed: only keepalive finds out that nobody is there.
 async fn only_a_poll(run: &mut Run) {
     run.serve().await;
-    let mut door = Door::new(run.home.socket());
     for turn in 1..=2 {
         // A poll that has just begun, so that its own limit is far away.
         let polls = |run: &Run| run.simulator.read_ledger(|ledger| ledger.count("poll"));
@@ -86,8 +84,8 @@ async fn only_a_poll(run: &mut Run) {
         run.blind("packets are dropped");
         forward(run, false);
         let dropped = clock::now();
-        // Noticed is noticed when it tries another connection; that this one leads nowhere either takes longer.
-        while !tries_to_connect(run.pid()) && dropped.elapsed() < 2 * NOTICED {
+        // A poll that is cut is tried again in its own time: noticed is noticed when the connection is given up.
+        while is_connected(run.pid()) && dropped.elapsed() < 2 * NOTICED {
             clock::sleep(Duration::from_millis(20)).await;
         }
         let took = dropped.elapsed();
@@ -95,14 +93,6 @@ async fn only_a_poll(run: &mut Run) {
             run.note(What::Broken { words: format!("half-open for {took:.1?} before it was noticed") });
         }
         run.note(What::Note { words: format!("noticed after {:.1} s", took.as_secs_f64()) });
-        let lost = async {
-            while state(&mut door).await != "backing_off" {
-                clock::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if tokio::time::timeout(NOTICED, lost).await.is_err() {
-            run.note(What::Never { what: "a poll that backs off".to_owned() });
-        }
         forward(run, true);
         run.calm();
         let polls_now = polls(run);
@@ -113,16 +103,9 @@ async fn only_a_poll(run: &mut Run) {
     run.stop().await;
 }
 
-/// Whether a process waits for an answer to its SYN, as its network namespace counts.
-fn tries_to_connect(pid: u32) -> bool {
-    const SYN_SENT: &str = "02";
+/// Whether a process has a TCP connection, as its network namespace counts, in which it is alone.
+fn is_connected(pid: u32) -> bool {
+    const ESTABLISHED: &str = "01";
     let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
-    sockets.lines().skip(1).any(|line| line.split_whitespace().nth(3) == Some(SYN_SENT))
-}
-
-/// What the status says of the poll.
-async fn state(door: &mut Door) -> String {
-    let answer = door.call("GET", "/v1/status", None).await;
-    let status = answer.map(|answer| answer.json()).unwrap_or_default();
-    status["notifications"]["state"].as_str().unwrap_or_default().to_owned()
+    sockets.lines().skip(1).any(|line| line.split_whitespace().nth(3) == Some(ESTABLISHED))
 }

@@ -188,7 +188,7 @@ async fn an_agent_that_leaves_says_nothing_and_the_next_one_goes_on() {
     assert_eq!((later, stage.instance(SESSION)), (writes, before.clone()), "nothing was said to the backend");
 
     let agent = serving(&home, &stage).await;
-    stage.until("the report", |ledger| ledger.fubars.len() == 1).await;
+    stage.until("the report", |ledger| ledger.fubars_told().len() == 1).await;
     assert_eq!(stage.instance(SESSION)["instance_id"], before["instance_id"]);
     assert_eq!(stage.count("register"), 1);
     agent.stop().await;
