@@ -1,4 +1,6 @@
-//! Tries the mutants of `table.toml`: `cargo run --example mutants [-- WORDS IN THE NAME]`.
+//! Tries the mutants of `table.toml`: `cargo run --example mutants [-- WORDS IN THE NAME | --part K/N]`.
+//!
+//! Each costs a build of its own, so the gate tries one part of them, another one with every commit; all take an hour.
 //!
 //! The tree is copied below `target/mutants`, one mutant at a time is put into the copy, and the test that the table names must
 //! fail. A survivor ends it with 1.
@@ -42,8 +44,8 @@ enum Fate {
 }
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    match run(&words) {
+    let tried = Choice::of(std::env::args().skip(1)).and_then(|choice| run(&choice));
+    match tried {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -53,13 +55,46 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(words: &[String]) -> Result<bool, Box<dyn Error>> {
+/// Which mutants are tried.
+struct Choice {
+    words: Vec<String>,
+    /// Every `n`th, beginning with the `k`th.
+    part: Option<(usize, usize)>,
+}
+
+impl Choice {
+    fn of(mut arguments: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+        let mut choice = Self { words: Vec::new(), part: None };
+        while let Some(argument) = arguments.next() {
+            if argument == "--part" {
+                let told = arguments.next().unwrap_or_default();
+                let part = told.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+                choice.part = part.filter(|(_, n)| *n > 0);
+                if choice.part.is_none() {
+                    return Err(format!("--part wants K/N, not `{told}`").into());
+                }
+            } else {
+                choice.words.push(argument);
+            }
+        }
+        Ok(choice)
+    }
+
+    fn has(&self, place: usize, mutant: &Mutant) -> bool {
+        self.part.is_none_or(|(k, n)| place % n == k % n) && self.words.iter().all(|word| mutant.name.contains(word))
+    }
+}
+
+fn run(choice: &Choice) -> Result<bool, Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let table: Table = toml::from_str(&fs::read_to_string(root.join("tests/mutants/table.toml"))?)?;
+    let all = table.mutant.into_iter().enumerate();
     let chosen: Vec<Mutant> =
-        table.mutant.into_iter().filter(|mutant| words.iter().all(|word| mutant.name.contains(word))).collect();
+        all.filter(|(place, mutant)| choice.has(*place, mutant)).map(|(_, mutant)| mutant).collect();
     let work = root.join("target/mutants");
     let tree = work.join("tree");
+    // What others wrote is built already.
+    let build = root.join("target");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
     }
@@ -70,11 +105,7 @@ fn run(words: &[String]) -> Result<bool, Box<dyn Error>> {
     for target in ["lib", "it"] {
         let tests: Vec<&str> = chosen.iter().filter(|one| one.target == target).map(|one| one.test.as_str()).collect();
         let passes = tests.is_empty()
-            || cargo(target, &tree, &work.join("build"))
-                .args(["--", "--include-ignored"])
-                .args(tests)
-                .status()?
-                .success();
+            || cargo(target, &tree, &build).args(["--", "--include-ignored"]).args(tests).status()?.success();
         if !passes {
             return Err("a test fails without any mutant".into());
         }
@@ -82,7 +113,7 @@ fn run(words: &[String]) -> Result<bool, Box<dyn Error>> {
     let mut caught_all = true;
     for mutant in &chosen {
         let began = clock::now();
-        let fate = attempt(mutant, &tree, &work.join("build"))?;
+        let fate = attempt(mutant, &tree, &build)?;
         let seconds = began.elapsed().as_secs();
         caught_all &= matches!(fate, Fate::Caught);
         match fate {
