@@ -111,9 +111,11 @@ impl Notifications {
         if !Self::is_wanted(common) {
             match std::mem::replace(&mut self.state, State::Idle) {
                 State::Polling { id, .. } => common.cancel(id),
-                // The page is ours already: let it land.
-                committing @ State::Committing { .. } => self.state = committing,
-                State::Idle | State::Waiting { .. } | State::Unsupported { .. } => {}
+                // The page is ours already: let it land. And whoever comes back soon has not waited enough by that.
+                kept @ (State::Committing { .. } | State::Waiting { .. } | State::Unsupported { .. }) => {
+                    self.state = kept;
+                }
+                State::Idle => {}
             }
             return;
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::action::Note;
 use super::api::Feature;
-use super::backoff::{Policy, Retry};
+use super::backoff::{Policy, RETRY_AFTER_CAP, Retry};
 use super::call::{Answer, Call, CallKind, Failure, FailureKind};
 use super::common::{CALL_LIMIT, Common, Region};
 use super::ids::{CallId, Etag};
@@ -54,6 +54,8 @@ pub(super) struct SessionReader {
     misses: u32,
     retry: Retry,
     forbidden: Retry,
+    /// Retry-After said so: no hint, no reload and no closing makes us look before.
+    patience: Option<Instant>,
 }
 
 impl SessionReader {
@@ -67,6 +69,7 @@ impl SessionReader {
             misses: 0,
             retry: Retry::new(FAILED),
             forbidden: Retry::new(FORBIDDEN),
+            patience: None,
         }
     }
 
@@ -137,7 +140,7 @@ impl SessionReader {
         if let Some(soonest) = self.quicker(common) {
             self.due = earlier(self.due, Some(soonest));
         }
-        if self.in_flight.is_none() && self.due.is_some_and(|due| due <= common.now) && common.may_send() {
+        if self.in_flight.is_none() && self.ready().is_some_and(|ready| ready <= common.now) && common.may_send() {
             let call = match (common.session_id(), &common.params.target) {
                 (Some(session), _) => Call::ReadSession { session: session.clone(), etag: self.current_etag(common) },
                 (None, super::params::Target::Session { session, .. }) => {
@@ -153,6 +156,11 @@ impl SessionReader {
             self.again = false;
             self.in_flight = Some(common.send(Region::Session, call, CALL_LIMIT));
         }
+    }
+
+    /// When the next look may begin.
+    fn ready(&self) -> Option<Instant> {
+        self.due.max(self.due.and(self.patience))
     }
 
     /// Whether the reads stand for the notifications.
@@ -244,6 +252,7 @@ impl SessionReader {
     }
 
     fn failed(&mut self, common: &mut Common, kind: CallKind, failure: &Failure) -> Option<Sighting> {
+        self.patience = failure.retry_after.map(|after| common.now + after.min(RETRY_AFTER_CAP));
         match failure.kind {
             FailureKind::Unauthorised | FailureKind::NoToken => {
                 self.due = Some(common.now);
@@ -305,7 +314,8 @@ impl SessionReader {
             return None;
         }
         let hint = common.look.then(|| self.last.map_or(common.now, |last| last + HINT_GAP));
-        earliest([self.due, hint, self.quicker(common)])
+        let next = earliest([self.due, hint, self.quicker(common)]);
+        next.max(next.and(self.patience))
     }
 }
 
