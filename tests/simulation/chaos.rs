@@ -168,6 +168,7 @@ impl World {
             }
             Fault::Stall if node.running.is_some() => {
                 let until = now + Duration::from_millis(node.dice.u64(100..120_000));
+                let until = node.stalled.map_or(until, |already| already.max(until));
                 node.stalled = Some(until);
                 node.watch.resumed(until);
             }
@@ -215,7 +216,8 @@ impl World {
                     self.ask(at, Waiter::Other, Request::Shutdown { reason: None });
                 }
             }
-            Fault::Reload if node.running.is_some() => {
+            // A process that stands still takes no signal.
+            Fault::Reload if node.running.is_some() && node.stalled.is_none_or(|until| until <= now) => {
                 node.watch.reloaded();
                 self.tell_auth(at, AuthEvent::Reloaded);
                 self.tell(at, Event::Command(Command::Reloaded));

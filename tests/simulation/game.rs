@@ -113,7 +113,7 @@ impl World {
         if places[0] < reader.settled {
             broken =
                 Some(format!("notification {} again, although everything below {} is done", places[0], reader.settled));
-        } else if places[0] < reader.next && !reader.repeats {
+        } else if places[0] < reader.next && reader.repeats == 0 {
             broken = Some(format!("notification {} again without a restart", places[0]));
         }
         let mut expected = reader.next;
@@ -157,16 +157,14 @@ impl World {
         let (instance, place) = (instance_of(id), place(id));
         let trimmed = self.backend.streams.get(&instance).map_or(0, |stream| stream.first);
         let node = &mut self.nodes[at];
-        let ailing = node.watch.ailing_until.is_some_and(|until| until > self.now);
         let reader = node.watch.readers.entry(instance).or_default();
         let mut broken = None;
         if place < reader.next {
-            let twice = if ailing { 1000 } else { 1 };
-            if !reader.repeats || place + twice < reader.next {
+            if reader.repeats == 0 || place + reader.repeats < reader.next {
                 broken = Some(format!("notification {place} is pushed again, the next one is {}", reader.next));
             }
         } else {
-            reader.repeats = false;
+            reader.repeats = 0;
             if place > reader.next && reader.next.max(trimmed) < place {
                 broken =
                     Some(format!("notification {} is missing before {place}; {trimmed} were dropped", reader.next));

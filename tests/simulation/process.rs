@@ -95,6 +95,7 @@ impl World {
         }
         self.flew[at] = flew;
         node.watch.doubt |= running.engine.status().in_doubt;
+        node.watch.died_ailing = node.watch.ailing_until.is_some_and(|until| until > self.now);
         node.stalled = None;
         if power {
             node.disk.unplugged();

@@ -38,8 +38,8 @@ pub(crate) struct Reader {
     pub(crate) next: usize,
     /// Everything below was confirmed as done by an agent whose disk was well.
     pub(crate) settled: usize,
-    /// The agent was restarted since: one may come twice.
-    pub(crate) repeats: bool,
+    /// So many may come twice: the agent was restarted since, and what a well disk did not hold was one at most.
+    pub(crate) repeats: usize,
 }
 
 /// See the module. The first part outlives the process.
@@ -54,6 +54,8 @@ pub(crate) struct Watch {
     pub(crate) first_logins: VecDeque<Instant>,
     /// The disk has failed, or was slow, not long ago.
     pub(crate) ailing_until: Option<Instant>,
+    /// It did when the process died: what was done then may not be on disk.
+    pub(crate) died_ailing: bool,
     /// A refused report may come back: the disk took neither it nor its retraction.
     pub(crate) doubt: bool,
 
@@ -125,7 +127,7 @@ impl Watch {
                 broken.push(format!("report {label} was refused, and is on disk after a restart"));
             }
         }
-        let ailed = self.ailing_until.is_some_and(|until| until > now);
+        let ailed = self.died_ailing || self.ailing_until.is_some_and(|until| until > now);
         if doubted > 1 && !ailed {
             broken.push(format!("one kill puts {doubted} deliveries in doubt"));
         }
@@ -140,7 +142,7 @@ impl Watch {
             }
         }
         for reader in self.readers.values_mut() {
-            reader.repeats = true;
+            reader.repeats = if ailed { 1000 } else { 1 };
         }
         *self = Self {
             reports: std::mem::take(&mut self.reports),
@@ -195,7 +197,7 @@ impl Watch {
     }
 
     fn unsteady(&mut self, now: Instant) {
-        self.steady_from = Some(now + self.cadence.mul_f64(2.5));
+        self.steady_from = self.steady_from.max(Some(now + self.cadence.mul_f64(2.5)));
     }
 
     /// The process stood still until now.
@@ -384,6 +386,10 @@ pub(crate) fn answered(
     match result {
         Ok(answer) => {
             watch.fails[index(kind)].clear();
+            // Health begins anew with it.
+            if kind == CallKind::Register {
+                watch.unsteady(now);
+            }
             if let Some(label) = label(call) {
                 watch.delivered.insert(label.to_owned());
                 watch.order.retain(|other| other != label);
@@ -394,6 +400,8 @@ pub(crate) fn answered(
             if let Answer::HealthConfig(config) = answer
                 && config.cadence != watch.cadence
             {
+                // A post that hangs was given its limit by the cadence of before.
+                watch.excused = watch.excused.max(Some(now + watch.cadence));
                 watch.cadence = config.cadence;
                 watch.owed = watch.owed.map(|_| now);
                 watch.unsteady(now);
