@@ -40,3 +40,8 @@ pub async fn sleep_until(moment: Option<Instant>) {
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
+
+/// Stops this thread for a while: for threads and moments that nothing else waits for.
+pub fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}

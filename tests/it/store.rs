@@ -177,10 +177,10 @@ async fn a_directory_that_is_not_ours_alone_is_refused_with_the_fix() {
     }
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
     // Only root can give a directory away.
-    if chown(&dir, Some(65_534), None).is_ok() {
+    if chown(&dir, Some(65_533), None).is_ok() {
         fs::remove_file(dir.join("lock")).unwrap();
         let refused = store::open(&dir, &Options::default(), |_, _| true).unwrap_err();
-        assert!(matches!(refused, OpenError::NotOwned { owner: 65_534, user: 0, .. }), "{refused:?}");
+        assert!(matches!(refused, OpenError::NotOwned { owner: 65_533, user: 0, .. }), "{refused:?}");
         assert!(refused.to_string().contains("chown -R 0 "), "{refused}");
         assert!(!dir.join("lock").exists(), "a lock file of ours would keep the owner out");
     }

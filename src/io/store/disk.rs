@@ -4,13 +4,19 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 
 use super::finding::OpenError;
+use crate::clock;
 
 /// The lock file.
 const LOCK: &str = "lock";
+/// How often it is tried, and how long it is waited between: whoever asks who has it ([`holder_of`]), and a child of the agent
+/// before that has not begun its program yet, hold it for a moment.
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 /// Files are for us alone.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
@@ -105,12 +111,17 @@ impl RealDisk {
     fn lock(&self, flags: OFlags) -> Result<OwnedFd, OpenError> {
         let failed = |source| OpenError::Io { what: format!("lock {}", self.path.join(LOCK).display()), source };
         let file = self.open_at(LOCK, flags).map_err(failed)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(OpenError::Locked { dir: self.path.clone(), holder: holder(file) })
+        let mut left = LOCK_TRIES;
+        loop {
+            left -= 1;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(rustix::io::Errno::WOULDBLOCK) if left > 0 => clock::pause(LOCK_PAUSE),
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(OpenError::Locked { dir: self.path.clone(), holder: holder(file) });
+                }
+                Err(error) => return Err(failed(error.into())),
             }
-            Err(error) => Err(failed(error.into())),
         }
     }
 
@@ -145,7 +156,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Who has a state directory, without taking it: `None` if nobody does, else as [`OpenError::Locked`] names them. A lock that
-/// nobody has is shared with us for a moment; an agent that starts in this very moment is refused.
+/// nobody has is shared with us for a moment; an agent that starts in this very moment tries again ([`LOCK_TRIES`]).
 ///
 /// # Errors
 /// If the lock file cannot be opened, for another reason than that it is not there.

@@ -110,6 +110,11 @@ impl Witness {
         assert!(before.as_ref().is_none_or(|before| *before == id), "{told:?} was {before:?}, and is {id}");
     }
 
+    /// How many there were.
+    pub(super) fn accepted_so_far(&self) -> usize {
+        self.accepted.len()
+    }
+
     /// Whether the backend has all that was accepted.
     pub(super) fn has_all_arrived(&self, stage: &Stage) -> bool {
         let arrivals = arrivals(stage);
