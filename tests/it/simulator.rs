@@ -27,7 +27,7 @@ const POLL: &str = "/notification/v1/instance/me/stream/notification/lp";
 const NOTIFICATIONS: &str = "/notification/v1/instance/me/notification";
 
 /// How long a test waits for anything before it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A simulator that is served, and a client of it that is logged in.
 struct Stage {

@@ -9,7 +9,7 @@ use rallyhere_agent::config::settings::{Log, LogFormat, Surroundings};
 use rallyhere_agent::telemetry::log::{self, LogError};
 use tracing::{Dispatch, debug, error, info, info_span, trace, warn};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What was written, for the test to look at.
 #[derive(Clone, Default)]

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use rallyhere_agent::clock;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,6 +17,10 @@ use tokio::process::{Child, Command};
 use super::home::Home;
 use super::socket;
 use super::stage::until;
+
+/// How long the last lines of a program that has ended may take, and how often it is looked for them.
+const LAST_LINES: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(2);
 
 pub(crate) struct Agent {
     child: Child,
@@ -143,10 +149,30 @@ impl Agent {
         self.pid.as_raw_nonzero().get()
     }
 
+    /// The program has ended; what it said is read, but nobody waits long for those whom it left behind with its output.
     fn read_to_the_end(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.join().unwrap();
+        let Some(reader) = self.reader.take() else { return };
+        for _ in 0..LAST_LINES.as_millis() / LOOK.as_millis() {
+            if reader.is_finished() {
+                break;
+            }
+            clock::pause(LOOK);
         }
+    }
+
+    /// Everything that it started and that is still its own.
+    fn descendants(&self) -> Vec<Pid> {
+        let mut found = vec![self.pid];
+        let mut at = 0;
+        while let Some(pid) = found.get(at).map(|pid| pid.as_raw_nonzero()) {
+            let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+            for task in tasks {
+                let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+                found.extend(children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)));
+            }
+            at += 1;
+        }
+        found.split_off(1)
     }
 
     /// A call on the socket, which waits until the socket is there; gives status and body.
@@ -199,8 +225,12 @@ impl Drop for Agent {
     /// Promise 11: no secret in anything that was said. And no panic, which would be a fault of ours whatever came of it.
     #[expect(clippy::print_stderr, reason = "the test runner shows it with the test that failed")]
     fn drop(&mut self) {
-        // Gone already, or gone now.
+        // Gone already, or gone now, and with it the game of a test that failed: it would hold the output, and a core.
+        let left = if matches!(self.child.try_wait(), Ok(None)) { self.descendants() } else { Vec::new() };
         let _gone = self.child.start_kill();
+        for pid in left {
+            let _gone = kill_process(pid, Signal::KILL);
+        }
         self.read_to_the_end();
         let output = self.output();
         if std::thread::panicking() {

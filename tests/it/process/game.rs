@@ -105,6 +105,7 @@ async fn a_game_that_ignores_its_signal_is_killed_with_its_children() {
         .set("game.stop_timeout", "500ms")
         .set("shutdown.drain_timeout", "0s");
     let mut agent = serving(&home).await;
+    agent.until_says("child ").await;
     let output = agent.output();
     let child = output.lines().find_map(|line| line.strip_prefix("child ")).expect("its number").to_owned();
     agent.terminate();

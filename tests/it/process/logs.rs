@@ -16,6 +16,7 @@ async fn an_outage_is_one_line_per_cause_and_not_one_per_try() {
     agent.until_phase("serving").await;
     stage.outage(Outage::Refuse);
     agent.until("five lost posts", |status| status["counters"]["health_failed"].as_u64() >= Some(5)).await;
+    agent.until_says("WARN  health failed: ").await;
     let said = agent.output();
     let lines: Vec<_> = said.lines().filter(|line| line.contains("WARN  health failed: ")).collect();
     // The connection that was open is cut, the next ones too or refused: each cause once.
