@@ -139,8 +139,14 @@ async fn one_allocation(mut rng: Rng, tally: &Mutex<Tally>) {
     let homes = NAMES.map(|name| home(&stage, name).allocated(name));
     let mut agents = [homes[0].start(), homes[1].start()];
     let (mut left, mut right) = (rng.fork(), rng.fork());
+    let attaching = rng.bool();
     let moved = async {
-        clock::sleep(Duration::from_micros(rng.u64(..300_000))).await;
+        // Anywhere, or around the moment in which the first has become the host, however late that is on this machine.
+        if attaching {
+            stage.until_count("update", 1).await;
+        }
+        let most = if attaching { 20_000 } else { 300_000 };
+        clock::sleep(Duration::from_micros(rng.u64(..most))).await;
         bind(1);
         stage.simulator.read_ledger(|ledger| ledger.requests_total)
     };
