@@ -1,6 +1,7 @@
-//! When to try again: full jitter under a doubling ceiling, Retry-After as a lower bound, and no end.
+//! When to try again: jitter under a doubling ceiling, Retry-After as a lower bound, and no end.
 //!
-//! The first retry is jittered too. That is what keeps a fleet that was cut at once from coming back at once.
+//! The first retry is spread over its whole ceiling. That is what keeps a fleet that was cut at once from coming back at once.
+//! Later ones wait for half of theirs at least: they are spread already, and in an outage a fleet must not send more than in peace.
 
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,8 @@ impl Retry {
 
     /// It failed; gives the wait, which is also kept.
     pub fn failed(&mut self, now: Instant, rng: &mut Rng, retry_after: Option<Duration>) -> Duration {
-        let jitter = self.ceiling.mul_f64(rng.f64()).max(FLOOR);
+        let part = if self.failures == 0 { rng.f64() } else { 0.5 + 0.5 * rng.f64() };
+        let jitter = self.ceiling.mul_f64(part).max(FLOOR);
         let wait = retry_after.unwrap_or_default().min(RETRY_AFTER_CAP) + jitter;
         self.ceiling = grown(self.ceiling, self.policy, now);
         self.failures = self.failures.saturating_add(1);

@@ -26,7 +26,7 @@ const NOT_BOUND: Duration = Duration::from_secs(1);
 const NOT_BOUND_TRIES: u32 = 10;
 const FAILED: Policy = Policy::secs(2, 30);
 /// While we host, the read is a safety net: in an outage it must not be more traffic than in peace.
-const FAILED_HOSTING: Policy = Policy::secs(5, 120);
+const FAILED_HOSTING: Policy = Policy::secs(15, 120);
 /// While the instance is being closed there is little time.
 const CLOSING: Policy = Policy::millis(250, 1000);
 const FORBIDDEN: Policy = Policy::secs(60, 900);
