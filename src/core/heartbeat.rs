@@ -34,6 +34,8 @@ const CHANGE_GAP: Duration = Duration::from_secs(1);
 const CADENCE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// The backend said no and means it: slow down, never loop.
 const REFUSED: Policy = Policy::secs(60, 900);
+/// After so many refusals it is believed; a missing permission is at once.
+const MEANT: u32 = 2;
 const CONFIG_FAILED: Policy = Policy::secs(15, 300);
 
 /// The machine that posts health.
@@ -58,6 +60,8 @@ pub(super) struct Heartbeat {
     last_said: Option<Health>,
     last_answer: Option<(Health, Instant)>,
     refused: Retry,
+    /// Refusals in a row. One may be the accident of a gateway, and must not cost more beats than itself.
+    refusals: u32,
     /// The backend asked for patience.
     hold: Option<Instant>,
     /// The last word on a game that failed was said, or there was nobody to say it to.
@@ -91,6 +95,7 @@ impl Heartbeat {
             last_said: None,
             last_answer: None,
             refused: Retry::new(REFUSED),
+            refusals: 0,
             hold: None,
             last_word: false,
             spelled: false,
@@ -244,6 +249,7 @@ impl Heartbeat {
                 }
                 self.last_answer = Some((answered, common.now));
                 self.refused.reset();
+                self.refusals = 0;
                 self.hold = None;
                 self.credit = (self.credit + 1).min(2 * RETRY_COST);
                 common.note(Note::HealthAnswered { sent, answered });
@@ -279,6 +285,7 @@ impl Heartbeat {
                 self.credit = self.credit.saturating_add(RETRY_COST);
                 return;
             }
+            FailureKind::Rejected | FailureKind::Unsupported if self.refusals < MEANT => self.refusals += 1,
             FailureKind::Forbidden | FailureKind::Rejected | FailureKind::Unsupported => {
                 let wait = self.refused.failed(common.now, &mut common.rng, failure.retry_after);
                 common.call_failed(CallKind::PostHealth, failure, Some(wait));

@@ -168,6 +168,21 @@ fn a_missing_permission_is_named_and_slows_down() {
 }
 
 #[test]
+fn one_refusal_costs_one_beat_and_lasting_refusal_slows_down() {
+    for kind in [FailureKind::Rejected, FailureKind::Unsupported] {
+        let mut rig = Rig::serving(params());
+        let mut first = true;
+        let sent =
+            posts(&mut rig, 100, |_| Some(if std::mem::take(&mut first) { Err(failure(kind)) } else { accepted() }));
+        assert!(sent.len() >= 10 && sent.windows(2).all(|pair| pair[1] - pair[0] <= 10_100), "{kind:?}: {sent:?}");
+
+        let mut rig = Rig::serving(params());
+        let sent = posts(&mut rig, 600, |_| Some(Err(failure(kind))));
+        assert!(sent.len() <= 20, "{kind:?}: {sent:?}");
+    }
+}
+
+#[test]
 fn a_404_reads_the_session_now() {
     let mut rig = Rig::serving(params());
     rig.pass(Duration::from_secs(10));
