@@ -37,7 +37,6 @@ async fn answers(run: &mut Run, turn: usize) {
     }
     run.start();
     run.until_no_ill_waits(PATIENCE).await;
-    // A 400 on a health post is a no that the agent believes: it comes back after up to a minute.
     run.until_beats(1).await;
     run.calm();
     run.recover().await;
