@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::model::{Faults, World};
 use super::rig::*;
-use crate::core::call::{Answer, CallKind, Failure, FailureKind};
+use super::words::FAILURES;
+use crate::core::call::{Answer, CallKind, Failure};
 use crate::core::duty::Duty;
 use crate::core::event::{Command, Event, Request, Said, StoreFault};
 use crate::core::ids::NotificationId;
@@ -239,22 +240,6 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn random_answer(kind: CallKind, how: u8) -> Result<Answer, Failure> {
-    let kinds = [
-        FailureKind::Unreachable,
-        FailureKind::Cut,
-        FailureKind::TimedOut,
-        FailureKind::NoToken,
-        FailureKind::Unauthorised,
-        FailureKind::Forbidden,
-        FailureKind::NotFound,
-        FailureKind::Unsupported,
-        FailureKind::Conflict,
-        FailureKind::Throttled,
-        FailureKind::Server,
-        FailureKind::Rejected,
-        FailureKind::Redirected,
-        FailureKind::Malformed,
-    ];
     let shown = |how: u8| -> Option<InstanceInfo> {
         match how % 6 {
             0 => None,
@@ -264,7 +249,7 @@ fn random_answer(kind: CallKind, how: u8) -> Result<Answer, Failure> {
         }
     };
     if how >= 200 {
-        return Err(failure(kinds[usize::from(how) % kinds.len()]));
+        return Err(failure(FAILURES[usize::from(how) % FAILURES.len()]));
     }
     Ok(match kind {
         CallKind::FindSession | CallKind::ReadSession if how.is_multiple_of(7) => Answer::NotModified,

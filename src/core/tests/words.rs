@@ -16,7 +16,7 @@ fn are_distinct<'a>(words: impl IntoIterator<Item = &'a str>) {
     assert!(words.iter().all(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphabetic() || c == '_')));
 }
 
-const FAILURES: [FailureKind; 14] = [
+pub(super) const FAILURES: [FailureKind; 14] = [
     FailureKind::Unreachable,
     FailureKind::Cut,
     FailureKind::TimedOut,
