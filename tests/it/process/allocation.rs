@@ -10,7 +10,7 @@ use super::agent::Agent;
 use super::home::Home;
 use super::stage::{SESSION, Stage, Stopwatch, options, until};
 
-
+mod kills;
 mod recycled;
 
 const ALLOCATION: &str = "alloc-1";
