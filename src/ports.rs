@@ -95,6 +95,8 @@ pub struct InstanceHandle {
     /// Its state after every step.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     requests: mpsc::Sender<Asked>,
+    /// The keys of the configuration that say something else by now than what it lives by.
+    waiting: Arc<watch::Sender<Vec<String>>>,
 }
 
 /// Why an instance could not be asked.
@@ -112,7 +114,17 @@ impl InstanceHandle {
     /// A handle, and the queue that its instance reads.
     pub fn new(name: InstanceName, snapshots: watch::Receiver<Arc<Snapshot>>) -> (Self, mpsc::Receiver<Asked>) {
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
-        (Self { name, snapshots, requests }, queue)
+        (Self { name, snapshots, requests, waiting: Arc::new(watch::Sender::new(Vec::new())) }, queue)
+    }
+
+    /// From now on these keys say something else than what it lives by.
+    pub fn settings_wait(&self, keys: Vec<String>) {
+        self.waiting.send_replace(keys);
+    }
+
+    /// The keys whose new values wait for its next life, or for the next start of the agent.
+    pub fn waiting_settings(&self) -> Vec<String> {
+        self.waiting.borrow().clone()
     }
 
     /// The state now.

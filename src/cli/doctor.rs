@@ -10,6 +10,7 @@ use super::{CommandError, Terminal, finish, runtime};
 use crate::config::{self, Loaded, Sources, Surroundings};
 use crate::exit::Exit;
 
+mod allocation;
 mod backend;
 mod finding;
 mod game;
@@ -74,7 +75,9 @@ async fn examine(
     machine::places(settings, holder.as_deref(), findings);
     for instance in &settings.instances {
         game::look(instance, surroundings, findings);
+        allocation::look(instance, findings);
     }
+    allocation::addresses(&settings.instances, findings);
     host::look(settings, surroundings, findings).await;
     findings.show(terminal)?;
     backend::look(settings, findings).await;

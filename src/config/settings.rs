@@ -1,6 +1,6 @@
 //! What the program uses: every value present, typed and checked. Made by [`super::load`] only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -103,11 +103,24 @@ pub struct Instance {
     pub hand_off: HandOff,
     /// instance.recycle: after its end it waits for the next allocation.
     pub recycle: bool,
-    /// A number made of all its keys as they were written, but for what stands in files: another number is another
-    /// configuration.
-    pub written: u64,
+    /// Its keys as they were written, but for what stands in files.
+    pub written: Written,
     /// allocation.file; there where instance.source is "multiplay" or "file".
     pub allocation_file: Option<PathBuf>,
+}
+
+/// The keys of an instance that are not the default, by dotted name, each with a number made of what it says: another number is
+/// another value. Kept for as long as the instance runs, to say later what was changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written(pub BTreeMap<String, u64>);
+
+impl Written {
+    /// The keys that do not say the same in both, in order.
+    pub fn changed(&self, other: &Self) -> Vec<String> {
+        let differ = |key: &&String| self.0.get(*key) != other.0.get(*key);
+        let keys: BTreeSet<&String> = self.0.keys().chain(other.0.keys()).filter(differ).collect();
+        keys.into_iter().cloned().collect()
+    }
 }
 
 /// `game.*`: the process of the game.

@@ -28,7 +28,7 @@ mod standing;
 mod takedown;
 
 use identity::place;
-use standing::{Standing, judge};
+use standing::{Standing, closed_before, judge};
 use takedown::TakeDown;
 
 /// Between two tries to register.
@@ -217,6 +217,7 @@ impl Lifecycle {
 
     fn resolve(&mut self, common: &mut Common, regions: &mut Regions<'_>) -> Option<(Trigger, String)> {
         if common.durable.closed {
+            closed_before(common);
             regions.drain.want("it was closed before the restart".to_owned());
         }
         if let Some(reason) = regions.drain.wanted() {

@@ -430,6 +430,7 @@ impl Outbox {
         OutboxView {
             waiting: common.durable.outbox.len() + self.offered.len(),
             dead: common.durable.dead.len(),
+            refused: !common.durable.outbox.is_empty() && (self.refused.failures() > 0 || self.barred.failures() > 0),
             last_failure: self.last_failure.clone(),
             oldest: self.listed.oldest(),
             dead_letters: self.listed.dead(),

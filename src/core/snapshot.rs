@@ -193,6 +193,8 @@ pub struct OutboxView {
     pub waiting: usize,
     /// Never deliverable, kept.
     pub dead: usize,
+    /// Some wait because the client may not send them.
+    pub refused: bool,
     /// Why the oldest one waits, if it was tried and failed.
     pub last_failure: Option<String>,
     /// The oldest of those that wait and are on disk, at most [`super::outbox::LISTED`].

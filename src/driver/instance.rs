@@ -97,6 +97,11 @@ impl<B: Backend, S: Store, G: Side> InstanceWorld<B, S, G> {
         self.waiting.clear();
     }
 
+    /// Whether it has reports that the client may not send.
+    pub(super) fn is_refused(&self) -> bool {
+        self.snapshots.borrow().outbox.refused
+    }
+
     /// How the instance ended, once its loop has.
     pub fn outcome(&self) -> Option<Outcome> {
         self.outcome

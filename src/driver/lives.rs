@@ -67,7 +67,7 @@ impl<S: Store> Lives<S> {
             if let Some(again) = &mut self.again {
                 again.seed = seed.wrapping_add(1 << 32);
             }
-            agent = Agent::new(params, birth, clock::now());
+            agent = Agent::recycled(params, birth, world.is_refused(), clock::now());
             world.begin_again();
             if let Some(auth) = &mut inbox.auth {
                 auth.mark_changed();

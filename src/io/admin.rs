@@ -256,8 +256,12 @@ struct AllStatus {
 }
 
 async fn status(State(shown): State<Arc<Shown>>) -> Response {
-    let snapshots = shown.snapshots();
-    let instances = snapshots.iter().map(|snapshot| Status::of(snapshot)).collect();
+    let members = Arc::clone(&shown.roster.borrow());
+    let snapshots: Vec<Arc<Snapshot>> = members.iter().map(|member| member.handle.snapshot()).collect();
+    let waiting = members.iter().map(|member| member.handle.waiting_settings());
+    let instances = snapshots.iter().zip(waiting);
+    let instances = instances.map(|(snapshot, waiting)| Status { settings_waiting: waiting, ..Status::of(snapshot) });
+    let instances = instances.collect();
     let counts = roll::call(snapshots.iter().map(|snapshot| &**snapshot)).into_iter().collect();
     json_of(StatusCode::OK, &AllStatus { version: env!("CARGO_PKG_VERSION"), counts, instances })
 }

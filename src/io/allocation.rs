@@ -135,6 +135,15 @@ fn mark(path: &Path) -> io::Result<Mark> {
     })
 }
 
+/// What is in the file now, for somebody who looks once. Blocks.
+///
+/// # Errors
+/// If it is not there, not a file, or not for us to read.
+pub fn read_once(path: &Path) -> io::Result<Vec<u8>> {
+    mark(path)?;
+    read(path)
+}
+
 /// Its content; one byte more than may be, if it has more.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let limit = u64::try_from(wire::FILE_LIMIT).unwrap_or(u64::MAX).saturating_add(1);

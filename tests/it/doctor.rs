@@ -15,6 +15,8 @@ use crate::process::home::Home;
 use crate::process::shutdown::logind::FakeLogind;
 use crate::process::stage::{CLIENT, Stage};
 
+mod allocation;
+
 /// Runs it; gives its exit code and what it found.
 async fn doctor(home: &Home) -> (i32, Vec<Value>) {
     let config = home.config().display().to_string();

@@ -1,11 +1,13 @@
 //! Tests: the hand-off of notifications to the game, with the real program: pushed to a command, a web hook or the log, and
 //! asked for by a game that comes back.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::process::agent::Agent;
+use crate::process::generations::is_new;
 use crate::process::home::Home;
 use crate::process::stage::{SESSION, Stage, until};
 
@@ -20,6 +22,39 @@ async fn serving(home: &Home, stage: &Stage) -> Agent {
     agent.until_phase("serving").await;
     stage.until_status(SESSION, "joinable").await;
     agent
+}
+
+/// So many notifications, one after the other, and their ids. Where they are changes of the session, two of them between two looks
+/// are one: each is waited for, and none has an id before it is here.
+async fn news(stage: &Stage, agent: &mut Agent, count: usize) -> Vec<String> {
+    let mut ids = Vec::new();
+    if is_new() {
+        let gone = |status: &Value| status["api"]["gone"].as_array().is_some_and(|gone| !gone.is_empty());
+        agent.until("that there is no poll", gone).await;
+    }
+    for number in 1..=count {
+        let received = |status: &Value| status["counters"]["notifications_received"].as_u64().unwrap_or_default();
+        let before = if is_new() { received(&agent.status().await) } else { 0 };
+        ids.push(stage.notify(&format!("message {number}")));
+        if is_new() {
+            agent.until("one more", |status| received(status) > before).await;
+        }
+    }
+    ids
+}
+
+/// Whether these are they: in order, or where their ids could not be known, so many different ones.
+#[track_caller]
+fn are(found: &[String], ids: &[String]) {
+    if is_new() {
+        let different: BTreeSet<&String> = found.iter().collect();
+        assert!(
+            found.len() == ids.len() && different.len() == ids.len() && !different.contains(&String::new()),
+            "{found:?}"
+        );
+    } else {
+        assert_eq!(found, ids);
+    }
 }
 
 /// Waits until nothing waits for the game any more.

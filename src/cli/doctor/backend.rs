@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::Chain;
+use super::allocation;
 use super::finding::Findings;
 use crate::config::settings::{Auth, Instance, Settings};
+use crate::core::allocation::Source;
 use crate::core::call::{CallKind, Failure, FailureKind, Login};
 use crate::core::ids::{Generation, InstanceId};
 use crate::core::params::Target;
@@ -146,6 +148,9 @@ async fn permissions(settings: &Settings, backend: &HttpBackend, logged_in: bool
                 let source = instance.params.allocation.source.as_str();
                 let why = format!("the session comes from instance.source = \"{source}\", and is not known yet");
                 findings.not_checked(&format!("session{of}"), &why);
+                if let Source::Sic(entry) = &instance.params.allocation.source {
+                    allocation::ask_sic(backend, entry, &of, PATIENCE, findings).await;
+                }
                 continue;
             }
         };

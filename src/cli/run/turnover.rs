@@ -5,8 +5,8 @@
 //! we started, and one that serves, is not disturbed for a changed key.
 
 use super::running::{Running, ended, worse};
-use super::station::Fate;
-use crate::config::settings::{Auth, Settings};
+use super::station::{Fate, Station};
+use crate::config::settings::{Auth, Instance, Settings};
 use crate::core::action::Outcome;
 use crate::core::ids::InstanceName;
 use crate::exit::Exit;
@@ -20,8 +20,11 @@ pub(super) async fn take_up(running: &mut Running, fresh: Settings) {
         tracing::warn!("the next start takes this change up: {what}");
     }
     if !running.settings.host {
-        if running.settings.instances.first().map(|one| one.written) != fresh.instances.first().map(|one| one.written) {
-            tracing::warn!("the next start takes this change up: {}", "the settings of the instance");
+        if let Some((station, fresh)) = running.stations.first().zip(fresh.instances.first()) {
+            let keys = wait(station, fresh);
+            if !keys.is_empty() {
+                tracing::warn!("the next start takes this change up: {}", keys.join(", "));
+            }
         }
         return;
     }
@@ -39,6 +42,7 @@ pub(super) async fn take_up(running: &mut Running, fresh: Settings) {
         match running.stations.iter_mut().find(|station| station.name() == instance.name()) {
             None => running.add(instance).await,
             Some(station) if station.settings.written == instance.written => {
+                wait(station, &instance);
                 // Taken out, and put back before it had drained: it begins anew once it has ended.
                 if !matches!(station.fate, Fate::Stay) {
                     station.fate = Fate::Replace(Box::new(instance));
@@ -52,6 +56,7 @@ pub(super) async fn take_up(running: &mut Running, fresh: Settings) {
             Some(station) => {
                 tracing::info!(
                     instance = instance.name().as_str(),
+                    keys = wait(station, &instance).join(", "),
                     "other settings for a running instance: they are taken up when it has ended"
                 );
                 running.host.last_life(instance.name());
@@ -59,6 +64,13 @@ pub(super) async fn take_up(running: &mut Running, fresh: Settings) {
             }
         }
     }
+}
+
+/// Shows which keys of a running instance say something else by now.
+fn wait(station: &Station, fresh: &Instance) -> Vec<String> {
+    let keys = station.settings.written.changed(&fresh.written);
+    station.member.handle.settings_wait(keys.clone());
+    keys
 }
 
 async fn go(running: &mut Running, name: &InstanceName) {

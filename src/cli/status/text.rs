@@ -183,6 +183,10 @@ fn rows(status: &Status, now: Timestamp) -> Vec<(&'static str, String)> {
     };
     rows.push(("state", format!("{}{faults}", clean(&status.store.state))));
     rows.extend(status.store.findings.iter().map(|finding| ("", clean(finding))));
+    if !status.settings_waiting.is_empty() {
+        let keys: Vec<String> = status.settings_waiting.iter().map(|key| clean(key)).collect();
+        rows.push(("settings", format!("changed, and waiting for its next life: {}", keys.join(", "))));
+    }
     rows.push(("agent", clean(&status.version)));
     rows
 }

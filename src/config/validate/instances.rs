@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::LazyLock;
 
 use super::Checker;
 use crate::config::error::dotted;
 use crate::config::raw::Raw;
-use crate::config::settings::Instance;
+use crate::config::settings::{Instance, Written};
 use crate::config::shape::{COUNT, OWN};
 use crate::core::ids::InstanceName;
 
@@ -218,14 +219,25 @@ fn meant(word: &str, number: usize, name: &str) -> Option<String> {
 }
 
 /// See [`Instance::written`].
-pub(super) fn written(raw: &Raw) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    if let Ok(keys) = toml::Table::try_from(raw) {
-        for section in OWN {
-            keys.get(section).map(ToString::to_string).hash(&mut hasher);
+pub(super) fn written(raw: &Raw) -> Written {
+    static DEFAULTS: LazyLock<BTreeMap<String, u64>> = LazyLock::new(|| numbers(&Raw::default()));
+    let mut keys = numbers(raw);
+    keys.retain(|key, number| DEFAULTS.get(key) != Some(number));
+    Written(keys)
+}
+
+/// Each key of an instance's sections, with the number of its value.
+fn numbers(raw: &Raw) -> BTreeMap<String, u64> {
+    let mut numbers = BTreeMap::new();
+    let sections = toml::Table::try_from(raw).unwrap_or_default();
+    for (section, keys) in sections.iter().filter(|(section, _)| OWN.contains(&section.as_str())) {
+        for (key, value) in keys.as_table().into_iter().flatten() {
+            let mut hasher = DefaultHasher::new();
+            value.to_string().hash(&mut hasher);
+            numbers.insert(format!("{section}.{key}"), hasher.finish());
         }
     }
-    hasher.finish()
+    numbers
 }
 
 #[cfg(test)]

@@ -61,8 +61,8 @@ pub(in crate::core) struct Clerk {
 }
 
 impl Clerk {
-    /// Takes up what is remembered. Begins another life where that is over.
-    pub(in crate::core) fn new(common: &mut Common) -> Self {
+    /// Takes up what is remembered. Begins another life where that is over; so it is with reports that wait, if they were refused.
+    pub(in crate::core) fn new(common: &mut Common, is_refused: bool) -> Self {
         let source = common.params.allocation.source.clone();
         let asker = match &source {
             Source::Fixed | Source::Told(_) => Asker::Nobody,
@@ -82,7 +82,7 @@ impl Clerk {
         }
         let durable = &common.durable;
         // Reports that could not go out before the end have one more chance: that life closes once more, and ends.
-        let over = durable.superseded || (durable.closed && durable.outbox.is_empty());
+        let over = durable.superseded || (durable.closed && (durable.outbox.is_empty() || is_refused));
         if over && durable.given.is_some() {
             common.begin_another_life();
         }

@@ -1,6 +1,8 @@
 //! Whose instance is it that the session shows?
 
-use super::{Common, InstanceId, InstanceInfo, JoinStatus};
+use super::{Common, InstanceId, InstanceInfo, JoinStatus, Target};
+use crate::core::action::Note;
+use crate::core::allocation::Source;
 use crate::core::instance::Session;
 
 /// What a sighting of the session means for us.
@@ -19,6 +21,28 @@ pub(super) enum Standing {
     Foreign(String),
     /// There is no such session any more: the backend said so itself.
     SessionGone,
+}
+
+/// Says that a start has nothing to serve, and what would give it something: only where the configuration names the session does
+/// that come as a surprise.
+pub(super) fn closed_before(common: &mut Common) {
+    if common.params.allocation.source != Source::Fixed {
+        return;
+    }
+    let whom = match (common.session_id(), &common.params.target) {
+        (Some(session), _) => format!("session {session}"),
+        (None, Target::Session { session, .. }) => format!("session {session}"),
+        (None, Target::Allocation(allocation)) => format!("allocation {allocation}"),
+        (None, Target::Awaited) => "its session".to_owned(),
+    };
+    common.note(Note::Warning {
+        cause: "closed_before",
+        words: format!(
+            "the instance of {whom} was closed before this start, and what is closed does not come back: what still waits is sent, then \
+             the instance ends. To serve again, set another instance.session_id or instance.allocation_id, let an instance.source give \
+             one after the other (instance.recycle), or remove the state directory to take the same session anew"
+        ),
+    });
 }
 
 /// Our id, if we have one: remembered, or configured.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rig::*;
+use crate::core::agent::{Agent, Birth};
 use crate::core::allocation::{Address, Allocation, AllocationParams, AllocationState, Source, Teller, Word};
 use crate::core::call::{Answer, Call, CallKind, FailureKind};
 use crate::core::durable::{Content, Record, Report};
@@ -314,6 +315,20 @@ fn an_end_with_reports_that_still_wait_is_taken_up_once_more() {
     }
     assert_eq!(rig.exit, Some(Outcome::Ended));
     assert!(remembered(&rig).outbox.is_empty());
+}
+
+#[test]
+fn the_next_life_of_one_that_is_recycled_does_not_wait_for_reports_that_nobody_takes() {
+    let mut durable = served_to_the_end(file());
+    durable.apply(&Record::Accepted(waiting_report("r-1")));
+    for refused in [false, true] {
+        let birth = Birth { durable: durable.clone(), fresh_id: instance_id(), seed: 7, wall: wall() };
+        let agent = Agent::recycled(file(), birth, refused, crate::clock::now());
+        let shown = agent.snapshot();
+        let waits = shown.allocation.state == AllocationState::Waiting;
+        let expected = if refused { (true, 0, 1) } else { (false, 1, 0) };
+        assert_eq!((waits, shown.outbox.waiting, shown.outbox.dead), expected);
+    }
 }
 
 #[test]

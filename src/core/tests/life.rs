@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rig::*;
+use crate::core::action::Note;
 use crate::core::call::{Answer, Call, CallKind, FailureKind};
 use crate::core::durable::{Content, Durable, Record, Report};
 use crate::core::event::{Command, Denied, Event, Granted, Request, Said};
@@ -434,6 +435,23 @@ fn a_restart_after_closing_only_takes_down_what_is_left() {
     rig.log_in();
     rig.answer(CallKind::ReadSession, Ok(session(None)));
     assert_eq!(rig.exit, Some(Outcome::Ended));
+}
+
+#[test]
+fn a_start_after_closing_warns_of_what_is_configured_and_says_what_to_do() {
+    let warnings = |params: Params| {
+        let mut rig = Rig::restarted(params.clone(), Durable { closed: true, ..remembered(&params, true) });
+        rig.log_in();
+        rig.pass(Duration::from_secs(60));
+        let words = rig.notes.iter().filter_map(|note| match note {
+            Note::Warning { cause: "closed_before", words } => Some(words.clone()),
+            _ => None,
+        });
+        words.collect::<Vec<_>>()
+    };
+    let said = warnings(params());
+    assert!(said.len() == 1 && said[0].contains(SESSION) && said[0].contains("instance.recycle"), "{said:?}");
+    assert_eq!(warnings(allocated()).len(), 1);
 }
 
 #[test]

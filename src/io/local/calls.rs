@@ -25,7 +25,7 @@ fn plain(status: StatusCode) -> Response {
 
 /// GET /v1/status
 pub(super) async fn status(State(api): State<Arc<Api>>) -> Response {
-    json_of(StatusCode::OK, &Status::of(&api.handle().snapshot()))
+    json_of(StatusCode::OK, &Status::now(api.handle()))
 }
 
 /// GET /v1/session: the document as the backend wrote it, fields that we do not know included.

@@ -14,6 +14,7 @@ use crate::core::action::Outcome;
 use crate::core::api::ApiView;
 use crate::core::auth::AuthState;
 use crate::core::snapshot::{self, Snapshot};
+use crate::ports::InstanceHandle;
 
 /// A word of a fixed vocabulary, or text that was read back.
 type Word = Cow<'static, str>;
@@ -56,6 +57,9 @@ pub struct Status {
     pub drain: Option<Drain>,
     /// ended or superseded, once it is.
     pub outcome: Option<Word>,
+    /// Keys of the configuration that were changed since: the next life of the instance takes them up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settings_waiting: Vec<String>,
     /// Since the start of the process.
     pub counters: Counters,
 }
@@ -333,9 +337,15 @@ fn auth_detail(snapshot: &Snapshot) -> Option<String> {
 }
 
 impl Status {
+    /// The status of an instance now.
+    pub fn now(handle: &InstanceHandle) -> Self {
+        Self { settings_waiting: handle.waiting_settings(), ..Self::of(&handle.snapshot()) }
+    }
+
     /// The status of an instance, as its snapshot has it.
     pub fn of(snapshot: &Snapshot) -> Self {
         Self {
+            settings_waiting: Vec::new(),
             version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
             name: snapshot.name.to_string(),
             phase: Cow::Borrowed(snapshot.phase.as_str()),

@@ -54,7 +54,7 @@ fn again(input: &Input, directory: &Path, loaded: &Loaded) {
     };
     let second = printed.load(directory).unwrap_or_else(|error| panic!("{error}\n{merged}"));
     assert_eq!(second.merged.replace(REDACTED, "another-secret"), merged);
-    let numbers = |loaded: &Loaded| loaded.settings.instances.iter().map(|one| one.written).collect::<Vec<_>>();
+    let numbers = |loaded: &Loaded| loaded.settings.instances.iter().map(|one| one.written.clone()).collect::<Vec<_>>();
     assert_eq!(numbers(&second), numbers(loaded), "{merged}");
 }
 

@@ -1,5 +1,7 @@
 //! `[instances.NAME]`: what is inherited, what is an instance's own, what two must not share.
 
+use rallyhere_agent::config::settings::Written;
+
 use super::*;
 
 const HOST: &str = r#"
@@ -129,16 +131,17 @@ fn bad_names_and_counts_are_refused() {
 
 #[test]
 fn a_changed_key_changes_the_mark_of_its_instance_only() {
-    let marks = |cadence: &str| -> Vec<u64> {
+    let marks = |cadence: &str| -> Vec<Written> {
         let world = host(&format!(
             "[instances.a]\ninstance.session_id = \"s-a\"\nhealth.default_cadence = \"{cadence}\"\n\
              [instances.b]\ninstance.session_id = \"s-b\"\n"
         ));
-        world.good().settings.instances.iter().map(|instance| instance.written).collect()
+        world.good().settings.instances.iter().map(|instance| instance.written.clone()).collect()
     };
     let (before, after) = (marks("5s"), marks("6s"));
-    assert_ne!(before[0], after[0]);
-    assert_eq!(before[1], after[1]);
+    assert_eq!(before[0].changed(&after[0]), ["health.default_cadence"]);
+    assert_eq!(before[1].changed(&after[1]), [""; 0]);
+    assert_eq!(before[0].changed(&before[1]), ["health.default_cadence", "instance.session_id"]);
 }
 
 #[test]

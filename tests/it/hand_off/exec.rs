@@ -7,8 +7,8 @@ use rallyhere_agent::clock;
 use serde_json::Value;
 use tokio::net::UnixDatagram;
 
-use super::{lines, serving, set_aside, until_all_is_done, until_gone, until_lines};
-use crate::process::generations::not_today;
+use super::{are, lines, news, serving, set_aside, until_all_is_done, until_gone, until_lines};
+use crate::process::generations::{is_new, not_today};
 use crate::process::home::Home;
 use crate::process::stage::{SECRET, SESSION, Stage, Stopwatch};
 
@@ -117,30 +117,28 @@ async fn a_hook_that_hangs_is_killed_with_its_children_and_the_next_one_comes() 
 
 #[tokio::test]
 async fn a_hook_that_does_not_read_is_none_the_worse_for_it() {
-    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
-        return;
-    }
     let stage = Stage::start().await;
     let home = hooked(&stage, "exec <&-; echo $RALLYHERE_NOTIFICATION_ID >> $D/got");
     let mut agent = serving(&home, &stage).await;
-    let ids: Vec<String> = (1..=10).map(|_| stage.notify(&"x".repeat(4096))).collect();
-    assert_eq!(until_lines(&home.path("home/got"), 10).await, ids);
+    let ids = if is_new() {
+        news(&stage, &mut agent, 3).await
+    } else {
+        (1..=10).map(|_| stage.notify(&"x".repeat(4096))).collect()
+    };
+    are(&until_lines(&home.path("home/got"), ids.len()).await, &ids);
     until_all_is_done(&mut agent).await;
     agent.stop().await;
 }
 
 #[tokio::test]
 async fn a_hook_that_is_not_there_yet_costs_nothing() {
-    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
-        return;
-    }
     let stage = Stage::start().await;
     let home = Home::new(&stage).alone();
     let (hook, got) = (home.path("hook"), home.path("home/got"));
     let command = vec![toml::Value::from(hook.display().to_string())];
     let home = home.set("notifications.deliver", "exec").set("notifications.exec", command);
     let mut agent = serving(&home, &stage).await;
-    let ids = ["one", "two", "three"].map(|message| stage.notify(message));
+    let ids = news(&stage, &mut agent, 3).await;
     let absent = |status: &Value| status["notifications"]["hand_off"]["state"] == "absent";
     let status = agent.until("that nobody is there", absent).await;
     let failure = status["notifications"]["hand_off"]["last_failure"].as_str().unwrap();
@@ -152,7 +150,7 @@ async fn a_hook_that_is_not_there_yet_costs_nothing() {
     fs::write(&fresh, format!("#!/bin/sh\necho $RALLYHERE_NOTIFICATION_ID >> {}\n", got.display())).unwrap();
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o700)).unwrap();
     fs::rename(&fresh, &hook).unwrap();
-    assert_eq!(until_lines(&got, 3).await, ids);
+    are(&until_lines(&got, 3).await, &ids);
     let status = until_all_is_done(&mut agent).await;
     assert_eq!(
         (&status["notifications"]["set_aside"], &status["counters"]["notifications_refused"]),
@@ -163,9 +161,6 @@ async fn a_hook_that_is_not_there_yet_costs_nothing() {
 
 #[tokio::test]
 async fn killed_between_push_and_acknowledgement_it_pushes_the_same_again_and_loses_none() {
-    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
-        return;
-    }
     let stage = Stage::start().await;
     // Each waits for its leave, once it has written down what it got.
     let script = "echo $RALLYHERE_NOTIFICATION_ID $RALLYHERE_NOTIFICATION_ATTEMPT >> $D/got
@@ -175,18 +170,23 @@ async fn killed_between_push_and_acknowledgement_it_pushes_the_same_again_and_lo
     let leave = |id: &str| fs::write(home.path("home/leave").join(id), "").unwrap();
     let got = home.path("home/got");
     let mut agent = serving(&home, &stage).await;
-    let ids: Vec<String> = (1..=4).map(|n| stage.notify(&format!("message {n}"))).collect();
-    let mut expected = Vec::new();
-    for id in &ids {
+    let ids = news(&stage, &mut agent, 4).await;
+    let mut expected: Vec<String> = Vec::new();
+    let mut pushed = Vec::new();
+    for _ in &ids {
         // With the hook, and the agent knows it.
+        let lines = until_lines(&got, expected.len() + 1).await;
+        let id = lines.last().unwrap().split_once(' ').unwrap().0.to_owned();
         expected.push(format!("{id} 1"));
-        assert_eq!(until_lines(&got, expected.len()).await, expected);
+        assert_eq!(lines, expected);
+        pushed.push(id.clone());
         agent.kill().await;
         agent = serving(&home, &stage).await;
         expected.push(format!("{id} 1"));
         assert_eq!(until_lines(&got, expected.len()).await, expected, "the same one, with the same id");
-        leave(id);
+        leave(&id);
     }
+    are(&pushed, &ids);
     until_all_is_done(&mut agent).await;
     assert_eq!(lines(&got), expected, "each twice for its one kill, in order, and none lost");
     agent.stop().await;
@@ -194,14 +194,11 @@ async fn killed_between_push_and_acknowledgement_it_pushes_the_same_again_and_lo
 
 #[tokio::test]
 async fn an_agent_that_ends_takes_its_hook_along() {
-    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
-        return;
-    }
     let stage = Stage::start().await;
     let home = hooked(&stage, "sleep 600 & echo $! > $D/pids; echo $$ >> $D/pids; wait")
         .set("notifications.deliver_timeout", "8s");
     let mut agent = serving(&home, &stage).await;
-    stage.notify("message");
+    news(&stage, &mut agent, 1).await;
     let pids = until_lines(&home.path("home/pids"), 2).await;
     agent.terminate();
     assert_eq!(agent.exit_code().await, 0);
@@ -212,9 +209,6 @@ async fn an_agent_that_ends_takes_its_hook_along() {
 
 #[tokio::test]
 async fn a_hook_knows_nothing_that_is_only_for_the_agent() {
-    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
-        return;
-    }
     let stage = Stage::start().await;
     let home = hooked(&stage, "env > $D/fresh; mv $D/fresh $D/env").without("auth.client_secret_file");
     let (credentials, notify) = (home.path("credentials"), home.path("notify"));
@@ -228,13 +222,12 @@ async fn a_hook_knows_nothing_that_is_only_for_the_agent() {
         .env("WATCHDOG_USEC", "600000000")
         .env("GAME_MODE", "ctf");
     let mut agent = serving(&home, &stage).await;
-    let id = stage.notify("message");
+    let id = news(&stage, &mut agent, 1).await.remove(0);
     let env = until_lines(&home.path("home/env"), 1).await;
     until_all_is_done(&mut agent).await;
-    assert!(
-        env.contains(&"GAME_MODE=ctf".to_owned()) && env.contains(&format!("RALLYHERE_NOTIFICATION_ID={id}")),
-        "{env:?}"
-    );
+    let given =
+        |line: &String| line.strip_prefix("RALLYHERE_NOTIFICATION_ID=").is_some_and(|given| is_new() || given == id);
+    assert!(env.contains(&"GAME_MODE=ctf".to_owned()) && env.iter().any(given), "{env:?}");
     assert!(env.contains(&"RALLYHERE_NOTIFICATION_ATTEMPT=1".to_owned()), "{env:?}");
     for line in &env {
         assert!(!line.contains(SECRET), "{line}");
@@ -247,15 +240,12 @@ async fn a_hook_knows_nothing_that_is_only_for_the_agent() {
 
 #[tokio::test]
 async fn the_output_of_a_hook_is_logged_up_to_a_bound() {
-    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
-        return;
-    }
     let stage = Stage::start().await;
     let script = "i=0; while [ $i -lt 100 ]; do echo out-$i; i=$((i+1)); done
         printf '%01000d\\n' 7 >&2; printf 'forged\\033[31m line' >&2; exit 0";
     let home = hooked(&stage, script);
     let mut agent = serving(&home, &stage).await;
-    let id = stage.notify("message");
+    let id = news(&stage, &mut agent, 1).await.remove(0);
     until_all_is_done(&mut agent).await;
     agent.until_says("says more, which is left out").await;
     let output = agent.output();
@@ -268,13 +258,10 @@ async fn the_output_of_a_hook_is_logged_up_to_a_bound() {
 
 #[tokio::test]
 async fn health_goes_on_while_a_hook_hangs() {
-    if not_today("generations::today_a_hook_gets_the_changes: how one came to the inbox is nothing to the push") {
-        return;
-    }
     let stage = Stage::start().await;
     let home = hooked(&stage, "sleep 600").set("notifications.deliver_timeout", "8s");
     let mut agent = serving(&home, &stage).await;
-    stage.notify("message");
+    news(&stage, &mut agent, 1).await;
     agent.until("a push", |status| status["notifications"]["hand_off"]["state"] == "pushing").await;
     let begun = clock::now();
     stage.until_beats(4).await;

@@ -10,6 +10,9 @@ use super::agent::Agent;
 use super::home::Home;
 use super::stage::{SESSION, Stage, Stopwatch, options, until};
 
+mod kills;
+mod recycled;
+
 const ALLOCATION: &str = "alloc-1";
 /// As the simulator and SIC know our server.
 const SERVER: &str = "sic_s-7_65535";

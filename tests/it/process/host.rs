@@ -159,14 +159,23 @@ async fn other_settings_are_taken_up_when_the_instance_has_ended() {
     hosted(&home, "b");
     let agent = home.start();
     until_phase(&home, "a", "serving").await;
-    say(&home, "a", "instance.session_id = \"c\"");
+    assert_eq!(status(&home, "a").await.unwrap()["settings_waiting"], Value::Null);
+    say(&home, "a", "instance.session_id = \"c\"\nhealth.default_cadence = \"7s\"");
     reload(&agent).await;
     agent.until_says("other settings for a running instance").await;
+    let waiting = json!(["health.default_cadence", "instance.session_id"]);
+    assert_eq!(status(&home, "a").await.unwrap()["settings_waiting"], waiting);
+    assert_eq!(status(&home, "b").await.unwrap()["settings_waiting"], Value::Null);
+    let socket = door(&home, "a").display().to_string();
+    let (_, shown) = home.command(&["status", "--socket", &socket]).await;
+    assert!(shown.contains("waiting for its next life: health.default_cadence, instance.session_id"), "{shown}");
+    agent.until_says("keys=\"health.default_cadence, instance.session_id\"").await;
     until_beats(&stage, "a", 1).await;
     socket::call(&door(&home, "a"), "POST", "/v1/shutdown", Some(&json!({}))).await.unwrap();
     stage.until_status("c", "joinable").await;
     until_phase(&home, "a", "serving").await;
-    assert_eq!(status(&home, "a").await.unwrap()["session"]["session_id"], "c");
+    let taken_up = status(&home, "a").await.unwrap();
+    assert_eq!((&taken_up["session"]["session_id"], &taken_up["settings_waiting"]), (&json!("c"), &Value::Null));
     agent.stop().await;
 }
 

@@ -131,6 +131,9 @@ async fn a_closed_instance_is_not_opened_again() {
     let mut again = home.start();
     assert_eq!(again.exit_code().await, 0);
     assert_eq!((stage.count("register"), stage.count("unregister")), (1, 1));
+    let output = again.output();
+    let told = output.lines().find(|line| line.contains("closed_before")).unwrap_or_else(|| panic!("{output}"));
+    assert!(told.contains("WARN") && told.contains("instance.recycle"), "{told}");
 }
 
 #[tokio::test]
