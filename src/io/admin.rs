@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -45,6 +46,7 @@ use crate::telemetry::metrics::{Format, InstanceMeter, Metrics};
 mod events;
 mod history;
 mod page;
+mod scrape;
 
 use events::Board;
 
@@ -204,13 +206,8 @@ async fn metrics(State(shown): State<Arc<Shown>>, uri: Uri, headers: HeaderMap) 
     // Several lines of a header are one list (RFC 9110, 5.3).
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
     let format = Format::of(Some(&accept.join(",")));
-    match metrics.text(format).await {
-        Ok(text) => {
-            let headers = [(header::CONTENT_TYPE, format.content_type()), (header::CACHE_CONTROL, "no-store")];
-            (headers, text).into_response()
-        }
-        Err(error) => words(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics could not be written: {error}\n")),
-    }
+    let headers = [(header::CONTENT_TYPE, format.content_type()), (header::CACHE_CONTROL, "no-store")];
+    (headers, Body::new(scrape::Scrape::of(metrics.pieces(format)))).into_response()
 }
 
 fn words(status: StatusCode, words: String) -> Response {

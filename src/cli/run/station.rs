@@ -102,7 +102,7 @@ impl Station {
         let again =
             settings.recycle.then(|| Again { params: params.clone(), seed: seed.wrapping_add(1 << 32), fresh_id });
         let handle = host.add(Newborn { params, birth, side, game, again }, &ground.backend, &ground.store);
-        let meter = Arc::new(InstanceMeter::new(settings.name().clone(), ground.backend.requests()));
+        let meter = Arc::new(InstanceMeter::new(ground.backend.requests()));
         let api = match LocalApi::bind(&settings.local_api, handle.clone()) {
             Ok(api) => {
                 let proxy = Proxy::new(&ground.proxy, ground.backend.clone(), host.login());
