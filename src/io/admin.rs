@@ -33,7 +33,7 @@ use tokio::sync::watch;
 
 use super::local::access::Access;
 use super::local::refusal::{json_of, not_found, wrong_method};
-use super::local::server::{self, Door};
+use super::local::server::{self, Calls, Door};
 use super::local::status::Status;
 use super::local::{self, Limits};
 use crate::config::settings;
@@ -159,7 +159,8 @@ impl Admin {
         let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
         let (board, watching) = Board::start(self.roster.clone());
         let shown = Shown { roster: self.roster, metrics: self.metrics, alive: self.alive, board, closed, limits };
-        let serving = server::serve(vec![door], router(Arc::new(shown)), closing, limits, shutdown);
+        let calls = Calls { router: router(Arc::new(shown)), known: Arc::new(|_| ()) };
+        let serving = server::serve(vec![door], calls, closing, limits, shutdown);
         tokio::select! {
             () = serving => {}
             // Never ends.
