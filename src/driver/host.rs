@@ -63,7 +63,7 @@ impl Pulses {
 #[derive(Debug)]
 struct Member {
     name: InstanceName,
-    commands: mpsc::Sender<Event>,
+    commands: mpsc::Sender<Box<Event>>,
     /// Its life is its last.
     last: watch::Sender<bool>,
     abort: AbortHandle,
@@ -76,7 +76,7 @@ pub struct Host {
     /// Ends with us.
     login_loop: JoinSet<()>,
     members: Vec<Member>,
-    login: mpsc::Sender<AuthEvent>,
+    login: mpsc::Sender<Box<AuthEvent>>,
     pulses: Pulses,
     auth: watch::Receiver<Arc<AuthView>>,
 }
@@ -92,7 +92,7 @@ impl Host {
         let mut login_loop = JoinSet::new();
         let inbox = Inbox { commands: rejections, asked: None, auth: None, game: None };
         let world = LoginWorld::new(authenticator, views);
-        let machine = Auth::new(seed, past, clock::now());
+        let machine = Box::new(Auth::new(seed, past, clock::now()));
         login_loop.spawn(async move {
             drive(machine, world, inbox, pulse).await;
         });
@@ -108,7 +108,7 @@ impl Host {
     {
         let Newborn { params, birth, side, game, again } = newborn;
         let name = params.name.clone();
-        let agent = Agent::new(params, birth, clock::now());
+        let agent = Box::new(Agent::new(params, birth, clock::now()));
         let (snapshots, shown) = watch::channel(Arc::new(agent.snapshot()));
         let (handle, asked) = InstanceHandle::new(name.clone(), shown);
         let (commands, orders) = mpsc::channel(COMMANDS);
@@ -177,7 +177,7 @@ impl Host {
     /// Secrets were read again: what was refused may be tried at once.
     pub fn reloaded(&self) {
         // Full: a reload has the last place, because rejections leave it free.
-        let _full = self.login.try_send(AuthEvent::Reloaded);
+        let _full = self.login.try_send(Box::new(AuthEvent::Reloaded));
         self.command(&Command::Reloaded);
     }
 
@@ -190,7 +190,7 @@ impl Host {
         for Member { commands, .. } in &self.members {
             // The last place is for a drain. When only that is left, the loop is far behind, and a reload is waiting already.
             if commands.capacity() > 1 {
-                let _ended = commands.try_send(Event::Command(command.clone()));
+                let _ended = commands.try_send(Box::new(Event::Command(command.clone())));
             }
         }
     }
@@ -215,6 +215,6 @@ impl Member {
     fn drain(&self, reason: &str) {
         self.last.send_replace(true);
         // Closed: the instance has ended. Full: a drain has the last place.
-        let _ended = self.commands.try_send(Event::Command(Command::Drain { reason: reason.to_owned() }));
+        let _ended = self.commands.try_send(Box::new(Event::Command(Command::Drain { reason: reason.to_owned() })));
     }
 }

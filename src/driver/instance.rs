@@ -28,7 +28,7 @@ pub struct InstanceWorld<B, S, G> {
     backend: B,
     store: S,
     side: G,
-    login: mpsc::Sender<AuthEvent>,
+    login: mpsc::Sender<Box<AuthEvent>>,
     /// A refused token of which the login has not been told. The newest counts: it is the one in use.
     refused: Option<Generation>,
     /// What was found out about the API, of which the login has not been told either.
@@ -48,7 +48,7 @@ impl<B: Backend, S: Store, G: Side> InstanceWorld<B, S, G> {
         backend: B,
         store: S,
         side: G,
-        login: mpsc::Sender<AuthEvent>,
+        login: mpsc::Sender<Box<AuthEvent>>,
         snapshots: watch::Sender<Arc<Snapshot>>,
     ) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl<B: Backend, S: Store, G: Side> InstanceWorld<B, S, G> {
         if let Some(refused) = self.refused
             && self.login.capacity() > 1
         {
-            match self.login.try_send(AuthEvent::Rejected(refused)) {
+            match self.login.try_send(Box::new(AuthEvent::Rejected(refused))) {
                 Err(TrySendError::Full(_)) => {}
                 // Closed: the process ends.
                 Ok(()) | Err(TrySendError::Closed(_)) => self.refused = None,
@@ -84,7 +84,7 @@ impl<B: Backend, S: Store, G: Side> InstanceWorld<B, S, G> {
             && let Some((feature, finding)) = self.learnt.pop_first()
         {
             // There is room; closed: the process ends.
-            let _ended = self.login.try_send(AuthEvent::Learnt { feature, finding });
+            let _ended = self.login.try_send(Box::new(AuthEvent::Learnt { feature, finding }));
         }
     }
 

@@ -40,7 +40,7 @@ impl<S: Store> Lives<S> {
     /// Lives, and says how the last life ended.
     pub(super) async fn live<B: Backend, G: Side>(
         mut self,
-        mut agent: Agent,
+        mut agent: Box<Agent>,
         mut world: InstanceWorld<B, S, G>,
         mut inbox: Inbox<Event>,
         pulse: Pulse,
@@ -67,7 +67,7 @@ impl<S: Store> Lives<S> {
             if let Some(again) = &mut self.again {
                 again.seed = seed.wrapping_add(1 << 32);
             }
-            agent = Agent::new(params, birth, clock::now());
+            agent = Box::new(Agent::new(params, birth, clock::now()));
             world.begin_again();
             if let Some(auth) = &mut inbox.auth {
                 auth.mark_changed();

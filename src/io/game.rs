@@ -101,7 +101,7 @@ pub struct Watched {
 /// Where the core's orders go. See [`Side`].
 #[derive(Debug, Clone)]
 pub struct GameSide {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<Box<Order>>,
     settings: Arc<Instance>,
 }
 
@@ -109,7 +109,7 @@ pub struct GameSide {
 #[derive(Debug)]
 pub struct Keeper {
     settings: Arc<Instance>,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<Box<Order>>,
     events: mpsc::Sender<GameEvent>,
     watched: latest::Sender<Option<Watched>>,
     sinks: Option<[OwnedFd; 2]>,
@@ -127,7 +127,7 @@ pub fn side(settings: &Instance) -> (GameSide, mpsc::Receiver<GameEvent>, Keeper
 
 impl Side for GameSide {
     fn order(&self, order: Order) {
-        if self.orders.try_send(order).is_err() {
+        if self.orders.try_send(Box::new(order)).is_err() {
             tracing::warn!("the keeper of the game's process is gone or stuck; an order was dropped");
         }
     }
@@ -177,7 +177,7 @@ impl Keeper {
 
 struct Work {
     settings: Arc<Instance>,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<Box<Order>>,
     events: mpsc::Sender<GameEvent>,
     watched: latest::Sender<Option<Watched>>,
     pids: latest::Sender<Option<u32>>,
@@ -200,12 +200,13 @@ impl Work {
         match &settings.game.source {
             GameSource::Command(command) => loop {
                 if let Order::Start { session, instance, allocation } = self.order().await {
-                    self.keep(command, &Whom { session, instance, allocation }).await;
+                    // In boxes: an instance whose game is not ours must not have room for one.
+                    Box::pin(self.keep(command, &Whom { session, instance, allocation })).await;
                 }
             },
             GameSource::PidFile(_) | GameSource::Unit(_) | GameSource::ProcessName(_) | GameSource::Unknown => {
                 match Watch::new(&settings.game.source) {
-                    Some(watch) => self.watch(watch).await,
+                    Some(watch) => Box::pin(self.watch(watch)).await,
                     None => loop {
                         self.order().await;
                     },
@@ -217,7 +218,7 @@ impl Work {
     /// The next order. Where nobody gives any more it waits: the end is for `stopped` to say.
     async fn order(&mut self) -> Order {
         match self.orders.recv().await {
-            Some(order) => order,
+            Some(order) => *order,
             None => std::future::pending().await,
         }
     }
@@ -262,7 +263,7 @@ impl Work {
                 // A game that waits to be collected is told before it is sent signals.
                 biased;
                 () = ours.grip.gone() => Turn::Gone,
-                Some(order) = orders.recv() => Turn::Order(order),
+                Some(order) = orders.recv() => Turn::Order(*order),
                 () = ours.output.ready() => Turn::Ready,
                 () = clock::sleep_until(Some(next)) => Turn::Measure,
             };
