@@ -16,7 +16,7 @@ use crate::core::durable::Durable;
 use crate::core::ids::{InstanceId, InstanceName};
 use crate::core::phase::Phase;
 use crate::core::snapshot::Snapshot;
-use crate::driver::host::{Host, Newborn};
+use crate::driver::host::{Host, Newborn, Pace};
 use crate::driver::lives::Again;
 use crate::io::admin::Member;
 use crate::io::allocation;
@@ -56,6 +56,8 @@ pub(super) struct Ground {
     pub(super) seed: u64,
     /// How many instances were ever started: each has dice of its own.
     pub(super) started: u64,
+    /// How fast they begin.
+    pub(super) pace: Pace,
 }
 
 /// What becomes of an instance that has ended.
@@ -99,9 +101,11 @@ impl Station {
         let birth = Birth { durable, fresh_id: fresh_id(), seed, wall: clock::wall() };
         let (side, game, keeper) = game::side(&settings);
         let params = settings.params.clone();
-        let again =
-            settings.recycle.then(|| Again { params: params.clone(), seed: seed.wrapping_add(1 << 32), fresh_id });
-        let handle = host.add(Newborn { params, birth, side, game, again }, &ground.backend, &ground.store);
+        let again = settings
+            .recycle
+            .then(|| Box::new(Again { params: params.clone(), seed: seed.wrapping_add(1 << 32), fresh_id }));
+        let begins = ground.pace.begins(clock::now());
+        let handle = host.add(Newborn { params, birth, side, game, again, begins }, &ground.backend, &ground.store);
         let meter = Arc::new(InstanceMeter::new(ground.backend.requests()));
         let api = match LocalApi::bind(&settings.local_api, handle.clone()) {
             Ok(api) => {
