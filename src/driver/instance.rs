@@ -112,7 +112,6 @@ impl<B: Backend, S: Store, G: Side> World<Agent> for InstanceWorld<B, S, G> {
                 let fallback = Event::Answered { id: id.clone(), result: Err(lost) };
                 let key = id.clone();
                 let handle = tasks.spawn(async move { Event::Answered { id, result: work.await } }, fallback);
-                self.calls.retain(|_, call| !call.is_finished());
                 self.calls.insert(key, handle);
             }
             Action::Cancel(id) => {
@@ -150,6 +149,8 @@ impl<B: Backend, S: Store, G: Side> World<Agent> for InstanceWorld<B, S, G> {
 
     fn publish(&mut self, snapshot: Snapshot) {
         self.tell_login();
+        // A handle keeps the memory of its call, some KiB, also once that has ended.
+        self.calls.retain(|_, call| !call.is_finished());
         self.snapshots.send_if_modified(|shown| {
             let changed = **shown != snapshot;
             if changed {

@@ -161,12 +161,26 @@ impl Keeper {
         let (pids, watched_pids) = latest::channel(None);
         // Probes of a game whose process is known wait for it.
         let pids_of_known = (settings.game.source != GameSource::Unknown).then_some(watched_pids);
-        let probing = probe::run(settings.probes.clone(), pids_of_known, events.clone(), std::future::pending());
+        let (probes, told) = (settings.probes.clone(), events.clone());
         let mut work = Work { settings, orders, events, watched, pids, sinks, reach, ours: None };
         tokio::select! {
             () = stopped => {}
             // Cancelled wherever it is: a game that runs is in `work`, not in the future.
-            () = async { tokio::join!(work.run(), probing); } => {}
+            () = async {
+                if probes.is_empty() {
+                    drop(told);
+                    work.run().await;
+                } else {
+                    // In a box, as few have any.
+                    Box::pin(async {
+                        tokio::join!(
+                            work.run(),
+                            probe::run(probes, pids_of_known, told, std::future::pending())
+                        )
+                    })
+                    .await;
+                }
+            } => {}
         }
         if let Some(mut ours) = work.ours.take() {
             ours.abandon(ABANDON).await;

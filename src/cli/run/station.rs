@@ -1,5 +1,6 @@
 //! One instance of the process with all that stands around it: its local API, its game's keeper, who watches it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,7 +123,8 @@ impl Station {
             socket: local.socket.clone(),
             http: local.tcp,
             grpc: local.grpc,
-            env: ground.surroundings.env.clone(),
+            // Only for a game of ours: a host of many need not hold it a thousand times.
+            env: if starts_its_game(&settings) { ground.surroundings.env.clone() } else { BTreeMap::new() },
         };
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
