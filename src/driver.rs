@@ -41,13 +41,14 @@ pub trait World<M: Machine> {
     fn game(&mut self, event: GameEvent) -> Option<M::Event>;
 }
 
-/// Where a loop's outside events come from.
+/// Where a loop's outside events come from. A queue of tokio has room for 32 entries from its beginning, whatever they are: what is
+/// large comes in a box.
 #[derive(Debug)]
 pub struct Inbox<E> {
     /// Commands of the process.
-    pub commands: mpsc::Receiver<E>,
+    pub commands: mpsc::Receiver<Box<E>>,
     /// Requests of the local API, for an instance.
-    pub asked: Option<mpsc::Receiver<Asked>>,
+    pub asked: Option<mpsc::Receiver<Box<Asked>>>,
     /// The login, for an instance.
     pub auth: Option<watch::Receiver<Arc<AuthView>>>,
     /// The game's process and probes, for an instance.
@@ -144,8 +145,14 @@ impl<E: Send + 'static> Tasks<E> {
     }
 }
 
-/// Drives a machine to its end. World and inbox outlive it.
-pub async fn drive<M, W>(mut machine: M, mut world: W, mut inbox: Inbox<M::Event>, pulse: Pulse) -> (W, Inbox<M::Event>)
+/// Drives a machine to its end. World and inbox outlive it. The machine comes in a box: a future has room of its own for whatever
+/// is handed down to it, and a host would pay for five machines an instance.
+pub async fn drive<M, W>(
+    mut machine: Box<M>,
+    mut world: W,
+    mut inbox: Inbox<M::Event>,
+    pulse: Pulse,
+) -> (W, Inbox<M::Event>)
 where
     M: Machine,
     M::Event: Send + 'static,
@@ -190,13 +197,13 @@ where
         // 1. What we began has ended: it frees what it held.
         event = tasks.next() => Some(event),
         // 2. The owner of the process: signals.
-        Some(command) = inbox.commands.recv() => Some(command),
+        Some(command) = inbox.commands.recv() => Some(*command),
         // 3. The login: calls may wait for it.
         view = changed(&mut inbox.auth) => world.auth(view),
         // 4. The game: its end must be known before somebody is told that all is well.
         event = received(&mut inbox.game) => world.game(event),
         // 5. Local clients, who can wait.
-        asked = received(&mut inbox.asked) => world.asked(asked),
+        asked = received(&mut inbox.asked) => world.asked(*asked),
         // 6. Time. Last, because every event looks at the deadlines too.
         () = clock::sleep_until(Some(wake)) => None,
     }

@@ -94,7 +94,7 @@ pub struct InstanceHandle {
     pub name: InstanceName,
     /// Its state after every step.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
-    requests: mpsc::Sender<Asked>,
+    requests: mpsc::Sender<Box<Asked>>,
     /// The keys of the configuration that say something else by now than what it lives by.
     waiting: Arc<watch::Sender<Vec<String>>>,
 }
@@ -112,7 +112,7 @@ pub enum AskError {
 
 impl InstanceHandle {
     /// A handle, and the queue that its instance reads.
-    pub fn new(name: InstanceName, snapshots: watch::Receiver<Arc<Snapshot>>) -> (Self, mpsc::Receiver<Asked>) {
+    pub fn new(name: InstanceName, snapshots: watch::Receiver<Arc<Snapshot>>) -> (Self, mpsc::Receiver<Box<Asked>>) {
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
         (Self { name, snapshots, requests, waiting: Arc::new(watch::Sender::new(Vec::new())) }, queue)
     }
@@ -138,7 +138,7 @@ impl InstanceHandle {
     /// If the queue is full or the instance has ended; in the latter case the request may have been carried out.
     pub async fn ask(&self, request: Request) -> Result<Verdict, AskError> {
         let (reply, verdict) = oneshot::channel();
-        self.requests.try_send(Asked { request, reply }).map_err(|refused| match refused {
+        self.requests.try_send(Box::new(Asked { request, reply })).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => AskError::Busy,
             mpsc::error::TrySendError::Closed(_) => AskError::Ended,
         })?;
@@ -150,12 +150,12 @@ impl InstanceHandle {
 #[derive(Debug, Clone)]
 pub struct LoginHandle {
     views: watch::Receiver<Arc<AuthView>>,
-    events: mpsc::Sender<AuthEvent>,
+    events: mpsc::Sender<Box<AuthEvent>>,
 }
 
 impl LoginHandle {
     /// A handle on the login that shows itself and listens there.
-    pub fn new(views: watch::Receiver<Arc<AuthView>>, events: mpsc::Sender<AuthEvent>) -> Self {
+    pub fn new(views: watch::Receiver<Arc<AuthView>>, events: mpsc::Sender<Box<AuthEvent>>) -> Self {
         Self { views, events }
     }
 
@@ -167,7 +167,7 @@ impl LoginHandle {
         if !is_newer(&views.borrow_and_update()) {
             // The last place is left for a reload. Without one, somebody else's rejection is on its way.
             if self.events.capacity() > 1 {
-                let _ended = self.events.try_send(AuthEvent::Rejected(refused));
+                let _ended = self.events.try_send(Box::new(AuthEvent::Rejected(refused)));
             }
         }
         let settled = |view: &AuthView| match view.state {

@@ -1,7 +1,7 @@
 //! All instances of the process, which may come and go, and the login that they share.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -38,7 +38,31 @@ pub struct Newborn<G> {
     /// What is found out about its game.
     pub game: mpsc::Receiver<GameEvent>,
     /// What its next lives begin with, if it is to have any.
-    pub again: Option<Again>,
+    pub again: Option<Box<Again>>,
+    /// When its life begins; until then it only listens. See [`Pace`].
+    pub begins: Instant,
+}
+
+/// How fast instances begin: a host of a thousand would ask for all its sessions at once, on a connection each, and keep the memory
+/// that this takes for ever.
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// When the next one would begin if there were no haste at the start.
+    next: Option<Instant>,
+}
+
+impl Pace {
+    /// So many begin at once.
+    const AT_ONCE: u32 = 32;
+    /// And then one in this time: a thousand in 4 s, which is what a core needs for it.
+    const APART: Duration = Duration::from_millis(4);
+
+    /// When the next one begins.
+    pub fn begins(&mut self, now: Instant) -> Instant {
+        let next = self.next.map_or(now, |next| next.max(now)) + Self::APART;
+        self.next = Some(next);
+        next.checked_sub(Self::APART * Self::AT_ONCE).map_or(now, |begins| begins.max(now))
+    }
 }
 
 /// The loops' pulses, for the watchdog. Clones share them.
@@ -63,7 +87,7 @@ impl Pulses {
 #[derive(Debug)]
 struct Member {
     name: InstanceName,
-    commands: mpsc::Sender<Event>,
+    commands: mpsc::Sender<Box<Event>>,
     /// Its life is its last.
     last: watch::Sender<bool>,
     abort: AbortHandle,
@@ -76,7 +100,7 @@ pub struct Host {
     /// Ends with us.
     login_loop: JoinSet<()>,
     members: Vec<Member>,
-    login: mpsc::Sender<AuthEvent>,
+    login: mpsc::Sender<Box<AuthEvent>>,
     pulses: Pulses,
     auth: watch::Receiver<Arc<AuthView>>,
 }
@@ -92,7 +116,7 @@ impl Host {
         let mut login_loop = JoinSet::new();
         let inbox = Inbox { commands: rejections, asked: None, auth: None, game: None };
         let world = LoginWorld::new(authenticator, views);
-        let machine = Auth::new(seed, past, clock::now());
+        let machine = Box::new(Auth::new(seed, past, clock::now()));
         login_loop.spawn(async move {
             drive(machine, world, inbox, pulse).await;
         });
@@ -106,9 +130,9 @@ impl Host {
         S: Store,
         G: Side,
     {
-        let Newborn { params, birth, side, game, again } = newborn;
+        let Newborn { params, birth, side, game, again, begins } = newborn;
         let name = params.name.clone();
-        let agent = Agent::new(params, birth, clock::now());
+        let agent = Box::new(Agent::new(params, birth, clock::now()));
         let (snapshots, shown) = watch::channel(Arc::new(agent.snapshot()));
         let (handle, asked) = InstanceHandle::new(name.clone(), shown);
         let (commands, orders) = mpsc::channel(COMMANDS);
@@ -121,7 +145,7 @@ impl Host {
         let world =
             InstanceWorld::new(name.clone(), backend.clone(), store.clone(), side, self.login.clone(), snapshots);
         self.pulses.add(pulse.clone());
-        let lives = Lives { name: name.clone(), store: store.clone(), again, is_last };
+        let lives = Lives { name: name.clone(), store: store.clone(), again, is_last, begins };
         let theirs = name.clone();
         let abort = self.instances.spawn(async move { (theirs, lives.live(agent, world, inbox, pulse).await) });
         self.members.retain(|member| member.name != name);
@@ -177,7 +201,7 @@ impl Host {
     /// Secrets were read again: what was refused may be tried at once.
     pub fn reloaded(&self) {
         // Full: a reload has the last place, because rejections leave it free.
-        let _full = self.login.try_send(AuthEvent::Reloaded);
+        let _full = self.login.try_send(Box::new(AuthEvent::Reloaded));
         self.command(&Command::Reloaded);
     }
 
@@ -190,7 +214,7 @@ impl Host {
         for Member { commands, .. } in &self.members {
             // The last place is for a drain. When only that is left, the loop is far behind, and a reload is waiting already.
             if commands.capacity() > 1 {
-                let _ended = commands.try_send(Event::Command(command.clone()));
+                let _ended = commands.try_send(Box::new(Event::Command(command.clone())));
             }
         }
     }
@@ -215,6 +239,23 @@ impl Member {
     fn drain(&self, reason: &str) {
         self.last.send_replace(true);
         // Closed: the instance has ended. Full: a drain has the last place.
-        let _ended = self.commands.try_send(Event::Command(Command::Drain { reason: reason.to_owned() }));
+        let _ended = self.commands.try_send(Box::new(Event::Command(Command::Drain { reason: reason.to_owned() })));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_begin_at_once_and_a_thousand_in_four_seconds() {
+        let (now, mut pace) = (clock::now(), Pace::default());
+        let begin: Vec<Duration> = (0..1000).map(|_| pace.begins(now) - now).collect();
+        assert!(begin[..32].iter().all(Duration::is_zero), "{begin:?}");
+        assert!(begin.windows(2).all(|pair| pair[1] - pair[0] <= Pace::APART), "{begin:?}");
+        assert!(Duration::from_millis(3800) < begin[999] && begin[999] < Duration::from_secs(4), "{:?}", begin[999]);
+        // Whoever comes later does not wait for what is over.
+        let later = now + Duration::from_secs(10);
+        assert_eq!(pace.begins(later), later);
     }
 }

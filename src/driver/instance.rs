@@ -28,7 +28,7 @@ pub struct InstanceWorld<B, S, G> {
     backend: B,
     store: S,
     side: G,
-    login: mpsc::Sender<AuthEvent>,
+    login: mpsc::Sender<Box<AuthEvent>>,
     /// A refused token of which the login has not been told. The newest counts: it is the one in use.
     refused: Option<Generation>,
     /// What was found out about the API, of which the login has not been told either.
@@ -48,7 +48,7 @@ impl<B: Backend, S: Store, G: Side> InstanceWorld<B, S, G> {
         backend: B,
         store: S,
         side: G,
-        login: mpsc::Sender<AuthEvent>,
+        login: mpsc::Sender<Box<AuthEvent>>,
         snapshots: watch::Sender<Arc<Snapshot>>,
     ) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl<B: Backend, S: Store, G: Side> InstanceWorld<B, S, G> {
         if let Some(refused) = self.refused
             && self.login.capacity() > 1
         {
-            match self.login.try_send(AuthEvent::Rejected(refused)) {
+            match self.login.try_send(Box::new(AuthEvent::Rejected(refused))) {
                 Err(TrySendError::Full(_)) => {}
                 // Closed: the process ends.
                 Ok(()) | Err(TrySendError::Closed(_)) => self.refused = None,
@@ -84,7 +84,7 @@ impl<B: Backend, S: Store, G: Side> InstanceWorld<B, S, G> {
             && let Some((feature, finding)) = self.learnt.pop_first()
         {
             // There is room; closed: the process ends.
-            let _ended = self.login.try_send(AuthEvent::Learnt { feature, finding });
+            let _ended = self.login.try_send(Box::new(AuthEvent::Learnt { feature, finding }));
         }
     }
 
@@ -117,7 +117,6 @@ impl<B: Backend, S: Store, G: Side> World<Agent> for InstanceWorld<B, S, G> {
                 let fallback = Event::Answered { id: id.clone(), result: Err(lost) };
                 let key = id.clone();
                 let handle = tasks.spawn(async move { Event::Answered { id, result: work.await } }, fallback);
-                self.calls.retain(|_, call| !call.is_finished());
                 self.calls.insert(key, handle);
             }
             Action::Cancel(id) => {
@@ -155,6 +154,8 @@ impl<B: Backend, S: Store, G: Side> World<Agent> for InstanceWorld<B, S, G> {
 
     fn publish(&mut self, snapshot: Snapshot) {
         self.tell_login();
+        // A handle keeps the memory of its call, some KiB, also once that has ended.
+        self.calls.retain(|_, call| !call.is_finished());
         self.snapshots.send_if_modified(|shown| {
             let changed = **shown != snapshot;
             if changed {

@@ -3,7 +3,7 @@
 //! The next life of an instance has the same name, socket and game's side; what it remembers of the one before is what the store
 //! does: reports that still wait, what was set aside, how often the game has failed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -32,19 +32,22 @@ pub struct Again {
 pub(super) struct Lives<S> {
     pub(super) name: InstanceName,
     pub(super) store: S,
-    pub(super) again: Option<Again>,
+    pub(super) again: Option<Box<Again>>,
     pub(super) is_last: watch::Receiver<bool>,
+    pub(super) begins: Instant,
 }
 
 impl<S: Store> Lives<S> {
     /// Lives, and says how the last life ended.
     pub(super) async fn live<B: Backend, G: Side>(
         mut self,
-        mut agent: Agent,
+        mut agent: Box<Agent>,
         mut world: InstanceWorld<B, S, G>,
         mut inbox: Inbox<Event>,
         pulse: Pulse,
     ) -> Option<Outcome> {
+        // Its queues hold what comes before.
+        clock::sleep_until(Some(self.begins)).await;
         let mut restraint = Restraint::default();
         loop {
             let began = clock::now();
@@ -62,12 +65,12 @@ impl<S: Store> Lives<S> {
             }
             // A store that has ended ends the process too.
             let Ok(durable) = self.store.recall(&self.name).await else { return outcome };
-            let Again { params, seed, fresh_id } = again;
+            let Again { params, seed, fresh_id } = *again;
             let birth = Birth { durable, fresh_id: fresh_id(), seed, wall: clock::wall() };
             if let Some(again) = &mut self.again {
                 again.seed = seed.wrapping_add(1 << 32);
             }
-            agent = Agent::recycled(params, birth, world.is_refused(), clock::now());
+            agent = Box::new(Agent::recycled(params, birth, world.is_refused(), clock::now()));
             world.begin_again();
             if let Some(auth) = &mut inbox.auth {
                 auth.mark_changed();

@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -32,7 +33,7 @@ use tokio::sync::watch;
 
 use super::local::access::Access;
 use super::local::refusal::{json_of, not_found, wrong_method};
-use super::local::server::{self, Door};
+use super::local::server::{self, Calls, Door};
 use super::local::status::Status;
 use super::local::{self, Limits};
 use crate::config::settings;
@@ -45,6 +46,7 @@ use crate::telemetry::metrics::{Format, InstanceMeter, Metrics};
 mod events;
 mod history;
 mod page;
+mod scrape;
 
 use events::Board;
 
@@ -157,7 +159,8 @@ impl Admin {
         let limits = Limits { connections: CONNECTIONS, ..Limits::default() };
         let (board, watching) = Board::start(self.roster.clone());
         let shown = Shown { roster: self.roster, metrics: self.metrics, alive: self.alive, board, closed, limits };
-        let serving = server::serve(vec![door], router(Arc::new(shown)), closing, limits, shutdown);
+        let calls = Calls { router: router(Arc::new(shown)), known: Arc::new(|_| ()) };
+        let serving = server::serve(vec![door], calls, closing, limits, shutdown);
         tokio::select! {
             () = serving => {}
             // Never ends.
@@ -204,13 +207,8 @@ async fn metrics(State(shown): State<Arc<Shown>>, uri: Uri, headers: HeaderMap) 
     // Several lines of a header are one list (RFC 9110, 5.3).
     let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok()).collect();
     let format = Format::of(Some(&accept.join(",")));
-    match metrics.text(format).await {
-        Ok(text) => {
-            let headers = [(header::CONTENT_TYPE, format.content_type()), (header::CACHE_CONTROL, "no-store")];
-            (headers, text).into_response()
-        }
-        Err(error) => words(StatusCode::INTERNAL_SERVER_ERROR, format!("the metrics could not be written: {error}\n")),
-    }
+    let headers = [(header::CONTENT_TYPE, format.content_type()), (header::CACHE_CONTROL, "no-store")];
+    (headers, Body::new(scrape::Scrape::of(metrics.pieces(format)))).into_response()
 }
 
 fn words(status: StatusCode, words: String) -> Response {

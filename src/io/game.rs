@@ -101,7 +101,7 @@ pub struct Watched {
 /// Where the core's orders go. See [`Side`].
 #[derive(Debug, Clone)]
 pub struct GameSide {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<Box<Order>>,
     settings: Arc<Instance>,
 }
 
@@ -109,7 +109,7 @@ pub struct GameSide {
 #[derive(Debug)]
 pub struct Keeper {
     settings: Arc<Instance>,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<Box<Order>>,
     events: mpsc::Sender<GameEvent>,
     watched: latest::Sender<Option<Watched>>,
     sinks: Option<[OwnedFd; 2]>,
@@ -127,7 +127,7 @@ pub fn side(settings: &Instance) -> (GameSide, mpsc::Receiver<GameEvent>, Keeper
 
 impl Side for GameSide {
     fn order(&self, order: Order) {
-        if self.orders.try_send(order).is_err() {
+        if self.orders.try_send(Box::new(order)).is_err() {
             tracing::warn!("the keeper of the game's process is gone or stuck; an order was dropped");
         }
     }
@@ -161,12 +161,26 @@ impl Keeper {
         let (pids, watched_pids) = latest::channel(None);
         // Probes of a game whose process is known wait for it.
         let pids_of_known = (settings.game.source != GameSource::Unknown).then_some(watched_pids);
-        let probing = probe::run(settings.probes.clone(), pids_of_known, events.clone(), std::future::pending());
+        let (probes, told) = (settings.probes.clone(), events.clone());
         let mut work = Work { settings, orders, events, watched, pids, sinks, reach, ours: None };
         tokio::select! {
             () = stopped => {}
             // Cancelled wherever it is: a game that runs is in `work`, not in the future.
-            () = async { tokio::join!(work.run(), probing); } => {}
+            () = async {
+                if probes.is_empty() {
+                    drop(told);
+                    work.run().await;
+                } else {
+                    // In a box, as few have any.
+                    Box::pin(async {
+                        tokio::join!(
+                            work.run(),
+                            probe::run(probes, pids_of_known, told, std::future::pending())
+                        )
+                    })
+                    .await;
+                }
+            } => {}
         }
         if let Some(mut ours) = work.ours.take() {
             ours.abandon(ABANDON).await;
@@ -177,7 +191,7 @@ impl Keeper {
 
 struct Work {
     settings: Arc<Instance>,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::Receiver<Box<Order>>,
     events: mpsc::Sender<GameEvent>,
     watched: latest::Sender<Option<Watched>>,
     pids: latest::Sender<Option<u32>>,
@@ -200,12 +214,13 @@ impl Work {
         match &settings.game.source {
             GameSource::Command(command) => loop {
                 if let Order::Start { session, instance, allocation } = self.order().await {
-                    self.keep(command, &Whom { session, instance, allocation }).await;
+                    // In boxes: an instance whose game is not ours must not have room for one.
+                    Box::pin(self.keep(command, &Whom { session, instance, allocation })).await;
                 }
             },
             GameSource::PidFile(_) | GameSource::Unit(_) | GameSource::ProcessName(_) | GameSource::Unknown => {
                 match Watch::new(&settings.game.source) {
-                    Some(watch) => self.watch(watch).await,
+                    Some(watch) => Box::pin(self.watch(watch)).await,
                     None => loop {
                         self.order().await;
                     },
@@ -217,7 +232,7 @@ impl Work {
     /// The next order. Where nobody gives any more it waits: the end is for `stopped` to say.
     async fn order(&mut self) -> Order {
         match self.orders.recv().await {
-            Some(order) => order,
+            Some(order) => *order,
             None => std::future::pending().await,
         }
     }
@@ -262,7 +277,7 @@ impl Work {
                 // A game that waits to be collected is told before it is sent signals.
                 biased;
                 () = ours.grip.gone() => Turn::Gone,
-                Some(order) = orders.recv() => Turn::Order(order),
+                Some(order) = orders.recv() => Turn::Order(*order),
                 () = ours.output.ready() => Turn::Ready,
                 () = clock::sleep_until(Some(next)) => Turn::Measure,
             };

@@ -49,8 +49,8 @@ use access::Access;
 use desk::Desk;
 pub use proxy::Proxy;
 use routes::Api;
-use server::Door;
 pub use server::Limits;
+use server::{Calls, Door};
 
 /// The local API of one instance, open but not yet served: from here on a client's connection waits and is not refused.
 #[derive(Debug)]
@@ -224,8 +224,8 @@ impl LocalApi {
         let mut doors = self.doors;
         doors.extend(self.grpc.map(|(listener, _, access)| Door::grpc(listener, access, Arc::clone(&engine))));
         let api = Api::new(desk, closes, self.limits, self.meter).with_proxy(self.proxy);
-        let router = routes::router(Arc::new(api), engine);
-        server::serve(doors, router, closing, self.limits, shutdown).await;
+        let calls = Calls { router: routes::router(), known: routes::known(Arc::new(api), engine) };
+        server::serve(doors, calls, closing, self.limits, shutdown).await;
     }
 }
 

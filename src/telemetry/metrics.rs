@@ -14,7 +14,7 @@
 //! There are no globals. What is counted by the core is in its snapshots. What must be measured where it happens is
 //! measured by small meters ([`Requests`], [`Writes`], [`InstanceMeter`]) that the adapters hold by `Arc`: a few atomic additions
 //! each. Everything else is looked at when somebody scrapes. An answer is written
-//! in groups of families, with a turn for everybody else between them, one answer at a time.
+//! in small [`Pieces`], with a turn for everybody else between them: it never stands in memory as a whole.
 
 mod families;
 mod format;
@@ -22,6 +22,7 @@ mod histogram;
 mod meters;
 mod own;
 mod page;
+mod pieces;
 mod requests;
 mod sheet;
 
@@ -30,15 +31,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use prometheus_client::encoding::text::{encode_eof, encode_registry};
-use prometheus_client::registry::Registry;
-use tokio::sync::Semaphore;
 
 pub use self::families::{ALL, Family, Kind};
 pub use self::format::Format;
 pub use self::meters::{InstanceMeter, Pending, ProxyClass, Writes};
 use self::own::Own;
-use self::page::{GROUPS, Page, Part};
+use self::page::Page;
+pub use self::pieces::{Pieces, Unfinished};
 pub use self::requests::{Arrivals, Requests};
 use crate::clock;
 use crate::core::auth::AuthState;
@@ -89,8 +88,6 @@ pub struct Metrics {
     meters: Meters,
     look: Box<dyn Fn() -> Seen + Send + Sync>,
     started: Timestamp,
-    /// Writing an answer takes memory: one at a time.
-    turn: Semaphore,
 }
 
 impl fmt::Debug for Metrics {
@@ -102,34 +99,23 @@ impl fmt::Debug for Metrics {
 impl Metrics {
     /// Metrics of a process that starts now. `look` must not block: it is called once for every answer.
     pub fn new(meters: Meters, look: impl Fn() -> Seen + Send + Sync + 'static) -> Self {
-        Self { meters, look: Box::new(look), started: clock::wall(), turn: Semaphore::new(1) }
+        Self { meters, look: Box::new(look), started: clock::wall() }
     }
 
-    /// The whole answer.
+    /// An answer to somebody who scrapes now.
+    pub fn pieces(&self, format: Format) -> Pieces {
+        let (meters, seen) = (self.meters.clone(), (self.look)());
+        Pieces::of(Page { meters, seen, own: Own::read(), started: self.started }, format)
+    }
+
+    /// The whole of it, for whoever has the room.
     ///
     /// # Errors
-    /// None that is known: the encoder could refuse, and does not.
-    pub async fn text(&self, format: Format) -> Result<String, fmt::Error> {
-        // Never closed. A scraper that hangs up takes its turn back.
-        let _turn = self.turn.acquire().await;
-        let (meters, seen) = (self.meters.clone(), (self.look)());
-        let page = Arc::new(Page { meters, seen, own: Own::read(), started: self.started });
-        let (mut text, mut part) = (String::new(), String::new());
-        for group in GROUPS {
-            let mut registry = Registry::default();
-            registry.register_collector(Box::new(Part { page: Arc::clone(&page), group }));
-            match format {
-                Format::OpenMetrics => encode_registry(&mut text, &registry)?,
-                Format::Prometheus => {
-                    part.clear();
-                    encode_registry(&mut part, &registry)?;
-                    format::to_prometheus(&part, &mut text);
-                }
-            }
-            tokio::task::yield_now().await;
-        }
-        if format == Format::OpenMetrics {
-            encode_eof(&mut text)?;
+    /// If it cannot be finished.
+    pub async fn text(&self, format: Format) -> Result<String, Unfinished> {
+        let (mut pieces, mut text) = (self.pieces(format), String::new());
+        while let Some(piece) = pieces.next().await? {
+            text.push_str(&piece);
         }
         Ok(text)
     }

@@ -15,7 +15,7 @@ use crate::core::action::Outcome;
 use crate::core::durable::Durable;
 use crate::core::event::StoreFault;
 use crate::core::ids::InstanceName;
-use crate::driver::host::Host;
+use crate::driver::host::{Host, Pace};
 use crate::exit::Exit;
 use crate::io::admin::{Admin, AdminError, Member};
 use crate::io::game::reaper;
@@ -123,6 +123,7 @@ impl Running {
             news: Arc::new(Notify::new()),
             seed,
             started: 0,
+            pace: Pace::default(),
         };
         let mut stations = Vec::new();
         for instance in &settings.instances {

@@ -1,5 +1,6 @@
 //! One instance of the process with all that stands around it: its local API, its game's keeper, who watches it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::core::durable::Durable;
 use crate::core::ids::{InstanceId, InstanceName};
 use crate::core::phase::Phase;
 use crate::core::snapshot::Snapshot;
-use crate::driver::host::{Host, Newborn};
+use crate::driver::host::{Host, Newborn, Pace};
 use crate::driver::lives::Again;
 use crate::io::admin::Member;
 use crate::io::allocation;
@@ -56,6 +57,8 @@ pub(super) struct Ground {
     pub(super) seed: u64,
     /// How many instances were ever started: each has dice of its own.
     pub(super) started: u64,
+    /// How fast they begin.
+    pub(super) pace: Pace,
 }
 
 /// What becomes of an instance that has ended.
@@ -99,10 +102,12 @@ impl Station {
         let birth = Birth { durable, fresh_id: fresh_id(), seed, wall: clock::wall() };
         let (side, game, keeper) = game::side(&settings);
         let params = settings.params.clone();
-        let again =
-            settings.recycle.then(|| Again { params: params.clone(), seed: seed.wrapping_add(1 << 32), fresh_id });
-        let handle = host.add(Newborn { params, birth, side, game, again }, &ground.backend, &ground.store);
-        let meter = Arc::new(InstanceMeter::new(settings.name().clone(), ground.backend.requests()));
+        let again = settings
+            .recycle
+            .then(|| Box::new(Again { params: params.clone(), seed: seed.wrapping_add(1 << 32), fresh_id }));
+        let begins = ground.pace.begins(clock::now());
+        let handle = host.add(Newborn { params, birth, side, game, again, begins }, &ground.backend, &ground.store);
+        let meter = Arc::new(InstanceMeter::new(ground.backend.requests()));
         let api = match LocalApi::bind(&settings.local_api, handle.clone()) {
             Ok(api) => {
                 let proxy = Proxy::new(&ground.proxy, ground.backend.clone(), host.login());
@@ -118,7 +123,8 @@ impl Station {
             socket: local.socket.clone(),
             http: local.tcp,
             grpc: local.grpc,
-            env: ground.surroundings.env.clone(),
+            // Only for a game of ours: a host of many need not hold it a thousand times.
+            env: if starts_its_game(&settings) { ground.surroundings.env.clone() } else { BTreeMap::new() },
         };
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();

@@ -9,12 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderName, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use axum::{Extension, Router};
 use hyper::body::{Body as HttpBody, Frame};
 use serde::Serialize;
 use tonic::Code;
@@ -31,8 +31,8 @@ mod body;
 /// On every answer of the gateway: what it took from gRPC.
 const METADATA: HeaderName = HeaderName::from_static("grpc-metadata-content-type");
 
-/// The calls of the SDK.
-pub(crate) fn router(engine: Arc<Engine>) -> Router {
+/// The calls of the SDK. They find their [`Engine`] among the extensions of the request.
+pub(crate) fn router() -> Router {
     Router::new()
         .route("/ready", post(ready).fallback(wrong_verb))
         .route("/health", post(health).fallback(wrong_verb))
@@ -43,7 +43,6 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/watch/gameserver", get(watch).fallback(wrong_verb))
         .route("/metadata/label", put(label).fallback(wrong_verb))
         .route("/metadata/annotation", put(annotation).fallback(wrong_verb))
-        .with_state(engine)
 }
 
 /// Any path that there is not: in our own words below /v1, in those of Agones elsewhere.
@@ -83,48 +82,48 @@ fn done(said: Result<(), Failure>) -> Result<Response, Failure> {
     said.map(|()| good("{}"))
 }
 
-async fn ready(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
+async fn ready(Extension(engine): Extension<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
     let Empty {} = body::one(&engine, request).await?;
     done(engine.ready().await)
 }
 
-async fn allocate(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
+async fn allocate(Extension(engine): Extension<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
     let Empty {} = body::one(&engine, request).await?;
     done(engine.allocate().await)
 }
 
-async fn shutdown(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
+async fn shutdown(Extension(engine): Extension<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
     let Empty {} = body::one(&engine, request).await?;
     done(engine.shutdown().await)
 }
 
-async fn health(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
+async fn health(Extension(engine): Extension<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
     // However many there are: they have come at the same moment.
     body::at_least_one(&engine, request).await?;
     done(engine.heartbeat().await)
 }
 
-async fn reserve(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
+async fn reserve(Extension(engine): Extension<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
     let Span { seconds } = body::one(&engine, request).await?;
     done(engine.reserve(seconds.unwrap_or_default().0).await)
 }
 
-async fn label(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
+async fn label(Extension(engine): Extension<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
     let KeyValue { key, value } = body::one(&engine, request).await?;
     done(engine.set_label(key.unwrap_or_default(), value.unwrap_or_default()).await)
 }
 
-async fn annotation(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
+async fn annotation(Extension(engine): Extension<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
     let KeyValue { key, value } = body::one(&engine, request).await?;
     done(engine.set_annotation(key.unwrap_or_default(), value.unwrap_or_default()).await)
 }
 
-async fn game_server(State(engine): State<Arc<Engine>>) -> Response {
+async fn game_server(Extension(engine): Extension<Arc<Engine>>) -> Response {
     good(engine.game_server().await.json.clone())
 }
 
 /// One document a line, or a message where the connection becomes a WebSocket.
-async fn watch(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
+async fn watch(Extension(engine): Extension<Arc<Engine>>, request: Request) -> Result<Response, Failure> {
     if socket::is_wanted(request.headers()) {
         return socket::open(engine, request).await;
     }

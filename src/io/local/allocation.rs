@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::Extension;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
@@ -35,7 +35,7 @@ impl Shape for AllocateBody {
 
 /// POST /v1/allocate
 pub(super) async fn allocate(
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     Strict(body): Strict<AllocateBody>,
 ) -> Result<Response, Refusal> {
     let AllocateBody { session_id, allocation_id, public_host, public_port } = body;
@@ -55,7 +55,7 @@ pub(super) async fn allocate(
 
 /// DELETE /v1/allocate
 pub(super) async fn deallocate(
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     Strict(Nothing {}): Strict<Nothing>,
 ) -> Result<Response, Refusal> {
     api.ask(Request::TakeBack).await?;

@@ -14,6 +14,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::refusal::Refusal;
 use super::routes::Api;
+use super::server::Limits;
 use crate::clock;
 use crate::wire::reader::{self, Misfit};
 
@@ -32,11 +33,13 @@ pub(super) trait Shape: DeserializeOwned {
 #[derive(Debug)]
 pub(super) struct Strict<T>(pub(super) T);
 
-impl<T: Shape> FromRequest<Arc<Api>> for Strict<T> {
+impl<T: Shape> FromRequest<()> for Strict<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Refusal> {
-        let bytes = read(request, api.limits().body).await?;
+    async fn from_request(request: Request, _: &()) -> Result<Self, Refusal> {
+        let limit =
+            request.extensions().get::<Arc<Api>>().map_or_else(|| Limits::default().body, |api| api.limits().body);
+        let bytes = read(request, limit).await?;
         parse(&bytes).map(Self)
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::Extension;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -24,12 +24,12 @@ fn plain(status: StatusCode) -> Response {
 }
 
 /// GET /v1/status
-pub(super) async fn status(State(api): State<Arc<Api>>) -> Response {
+pub(super) async fn status(Extension(api): Extension<Arc<Api>>) -> Response {
     json_of(StatusCode::OK, &Status::now(api.handle()))
 }
 
 /// GET /v1/session: the document as the backend wrote it, fields that we do not know included.
-pub(super) async fn session(_game: Game, State(api): State<Arc<Api>>) -> Result<Response, Refusal> {
+pub(super) async fn session(_game: Game, Extension(api): Extension<Arc<Api>>) -> Result<Response, Refusal> {
     let snapshot = api.handle().snapshot();
     let Some(view) = &snapshot.session else {
         let phase = snapshot.phase.as_str();
@@ -64,7 +64,7 @@ impl Shape for ReadyBody {
 /// POST /v1/ready
 pub(super) async fn ready(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     Strict(body): Strict<ReadyBody>,
 ) -> Result<Response, Refusal> {
     let ReadyBody { public_conn_str, private_conn_str, custom_data } = body;
@@ -96,7 +96,7 @@ impl Shape for InstanceBody {
 /// PATCH /v1/instance
 pub(super) async fn instance(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     Strict(body): Strict<InstanceBody>,
 ) -> Result<Response, Refusal> {
     let InstanceBody { joinable, public_conn_str, private_conn_str, version, custom_data, match_id } = body;
@@ -150,7 +150,7 @@ impl Shape for HealthBody {
 /// POST /v1/health
 pub(super) async fn health(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     Strict(body): Strict<HealthBody>,
 ) -> Result<Response, Refusal> {
     let HealthBody { status, reason } = body;
@@ -192,7 +192,7 @@ struct FubarAnswer {
 /// POST /v1/fubar: a long error is cut rather than refused, because a report of a failure must not fail on its length.
 pub(super) async fn fubar(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     Strict(body): Strict<FubarBody>,
 ) -> Result<Response, Refusal> {
     let FubarBody { error, key } = body;
@@ -228,7 +228,7 @@ struct EventAnswer {
 /// POST /v1/events
 pub(super) async fn event(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     Strict(body): Strict<EventBody>,
 ) -> Result<Response, Refusal> {
     let EventBody { event_code, description, custom_data } = body;
@@ -267,7 +267,7 @@ impl Shape for ReasonBody {
 
 /// POST /v1/drain: by an operator or a game.
 pub(super) async fn drain(
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     Strict(ReasonBody { reason }): Strict<ReasonBody>,
 ) -> Result<Response, Refusal> {
     check_reason(reason.as_deref())?;
@@ -277,7 +277,7 @@ pub(super) async fn drain(
 
 /// POST /v1/shutdown: the game is done.
 pub(super) async fn shutdown(
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     Strict(ReasonBody { reason }): Strict<ReasonBody>,
 ) -> Result<Response, Refusal> {
     check_reason(reason.as_deref())?;

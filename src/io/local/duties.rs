@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -96,7 +97,7 @@ impl MatchBody {
 /// POST /v1/match
 pub(super) async fn begin_match(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     query: RawQuery,
     Strict(body): Strict<MatchBody>,
 ) -> Result<Response, Refusal> {
@@ -108,7 +109,7 @@ pub(super) async fn begin_match(
 /// PATCH /v1/match
 pub(super) async fn update_match(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     query: RawQuery,
     Strict(body): Strict<MatchBody>,
 ) -> Result<Response, Refusal> {
@@ -120,7 +121,7 @@ pub(super) async fn update_match(
 /// DELETE /v1/match
 pub(super) async fn end_match(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     query: RawQuery,
     Strict(Nothing {}): Strict<Nothing>,
 ) -> Result<Response, Refusal> {
@@ -144,7 +145,7 @@ impl Shape for ListBody {
 /// POST /v1/browser
 pub(super) async fn list(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     query: RawQuery,
     Strict(ListBody { custom_data, key }): Strict<ListBody>,
 ) -> Result<Response, Refusal> {
@@ -171,7 +172,7 @@ impl Shape for ListingBody {
 /// PATCH /v1/browser
 pub(super) async fn update_listing(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     query: RawQuery,
     Strict(ListingBody { custom_data, key }): Strict<ListingBody>,
 ) -> Result<Response, Refusal> {
@@ -183,7 +184,7 @@ pub(super) async fn update_listing(
 /// DELETE /v1/browser
 pub(super) async fn unlist(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     query: RawQuery,
     Strict(Nothing {}): Strict<Nothing>,
 ) -> Result<Response, Refusal> {
@@ -208,7 +209,7 @@ impl Shape for SessionBody {
 /// PATCH /v1/session
 pub(super) async fn session(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     query: RawQuery,
     Strict(SessionBody { custom_data, joinable, key }): Strict<SessionBody>,
 ) -> Result<Response, Refusal> {
@@ -223,7 +224,7 @@ pub(super) async fn session(
 /// DELETE /v1/players/{uuid}
 pub(super) async fn remove_player(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     uuid: Result<Path<String>, PathRejection>,
     query: RawQuery,
     Strict(Nothing {}): Strict<Nothing>,

@@ -11,8 +11,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -93,7 +94,11 @@ pub(super) fn after(text: String) -> Option<String> {
 }
 
 /// GET /v1/notifications
-pub(super) async fn list(_game: Game, State(api): State<Arc<Api>>, query: RawQuery) -> Result<Response, Refusal> {
+pub(super) async fn list(
+    _game: Game,
+    Extension(api): Extension<Arc<Api>>,
+    query: RawQuery,
+) -> Result<Response, Refusal> {
     let wanted = Wanted::read(query)?;
     let deadline = clock::now() + wanted.wait;
     let mut snapshots = api.handle().snapshots.clone();
@@ -150,7 +155,7 @@ pub(super) fn write(to: &mut Vec<u8>, notification: &Notification) -> Result<(),
 }
 
 /// GET /v1/notifications/set_aside: an operator looks, so no game is there because of it.
-pub(super) async fn set_aside(State(api): State<Arc<Api>>) -> Response {
+pub(super) async fn set_aside(Extension(api): Extension<Arc<Api>>) -> Response {
     #[derive(Serialize)]
     struct Answer<'a> {
         set_aside: &'a VecDeque<SetAside>,
@@ -180,7 +185,7 @@ struct AckAnswer {
 /// POST /v1/notifications/ack
 pub(super) async fn ack(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     Strict(body): Strict<AckBody>,
 ) -> Result<Response, Refusal> {
     let id = NotificationId::parse(&body.notification_id).map_err(|error| Refusal::field("notification_id", error))?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::Extension;
 use axum::http::StatusCode;
 use axum::response::Response;
 use jiff::Timestamp;
@@ -33,7 +33,7 @@ impl<'a> From<&'a OutboxEntry> for Entry<'a> {
 }
 
 /// GET /v1/outbox: of those that wait only the oldest are listed, and `waiting_total` says how many there are.
-pub(super) async fn list(State(api): State<Arc<Api>>) -> Response {
+pub(super) async fn list(Extension(api): Extension<Arc<Api>>) -> Response {
     #[derive(Serialize)]
     struct Answer<'a> {
         waiting_total: usize,
@@ -70,13 +70,19 @@ impl ReportBody {
 }
 
 /// POST /v1/outbox/retry: a dead report waits again, behind all others.
-pub(super) async fn retry(State(api): State<Arc<Api>>, Strict(body): Strict<ReportBody>) -> Result<Response, Refusal> {
+pub(super) async fn retry(
+    Extension(api): Extension<Arc<Api>>,
+    Strict(body): Strict<ReportBody>,
+) -> Result<Response, Refusal> {
     api.ask(Request::RetryDead(body.id()?)).await?;
     Ok(json(StatusCode::OK, "{}"))
 }
 
 /// POST /v1/outbox/drop: a dead report is forgotten.
-pub(super) async fn forget(State(api): State<Arc<Api>>, Strict(body): Strict<ReportBody>) -> Result<Response, Refusal> {
+pub(super) async fn forget(
+    Extension(api): Extension<Arc<Api>>,
+    Strict(body): Strict<ReportBody>,
+) -> Result<Response, Refusal> {
     api.ask(Request::DropDead(body.id()?)).await?;
     Ok(json(StatusCode::OK, "{}"))
 }

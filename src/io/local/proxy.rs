@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use tokio::sync::Semaphore;
@@ -72,7 +73,11 @@ impl Proxy {
 }
 
 /// The call.
-pub(super) async fn pass(State(api): State<Arc<Api>>, _game: Game, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn pass(
+    Extension(api): Extension<Arc<Api>>,
+    _game: Game,
+    request: Request,
+) -> Result<Response, Refusal> {
     let begun = clock::now();
     let (class, answer) = match answer(&api, request, begun).await {
         Ok(response) => (ProxyClass::of_status(response.status().as_u16()), Ok(response)),

@@ -1,7 +1,7 @@
 //! The calls of the local API, what they share, and where each of them is.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::desk::Desk;
 use super::proxy::Proxy;
 use super::refusal::{Refusal, wrong_method};
-use super::server::Limits;
+use super::server::{Known, Limits};
 use super::{allocation, calls, duties, notifications, outbox, proxy, stream};
 use crate::clock;
 use crate::core::event::{Granted, Request};
@@ -80,11 +80,13 @@ impl Api {
 #[derive(Debug)]
 pub(super) struct Game;
 
-impl FromRequestParts<Arc<Api>> for Game {
+impl FromRequestParts<()> for Game {
     type Rejection = Infallible;
 
-    async fn from_request_parts(_parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Infallible> {
-        api.desk.meet().await;
+    async fn from_request_parts(parts: &mut Parts, _: &()) -> Result<Self, Infallible> {
+        if let Some(api) = parts.extensions.get::<Arc<Api>>().cloned() {
+            api.desk.meet().await;
+        }
         Ok(Self)
     }
 }
@@ -103,8 +105,22 @@ pub(super) fn given<'a>(
     }
 }
 
-/// All calls of one instance: ours below /v1, and those of Agones.
-pub(super) fn router(api: Arc<Api>, engine: Arc<Engine>) -> Router {
+/// What the calls of an instance find among the extensions of a request: whose it is.
+pub(super) fn known(api: Arc<Api>, engine: Arc<Engine>) -> Known {
+    Arc::new(move |extensions| {
+        extensions.insert(Arc::clone(&api));
+        extensions.insert(Arc::clone(&engine));
+    })
+}
+
+/// All calls: ours below /v1, and those of Agones. There is one table for all instances, because it takes 36 KiB; whose a request is,
+/// it brings along.
+pub(super) fn router() -> Router {
+    static TABLE: LazyLock<Router> = LazyLock::new(table);
+    TABLE.clone()
+}
+
+fn table() -> Router {
     let ours = Router::new()
         .route("/v1/status", get(calls::status))
         .route("/v1/session", get(calls::session).patch(duties::session))
@@ -129,7 +145,6 @@ pub(super) fn router(api: Arc<Api>, engine: Arc<Engine>) -> Router {
         .route("/rallyhere", any(proxy::pass))
         .route("/rallyhere/", any(proxy::pass))
         .route("/rallyhere/{*rest}", any(proxy::pass))
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(api);
-    ours.merge(rest::router(engine)).fallback(rest::not_found)
+        .method_not_allowed_fallback(wrong_method);
+    ours.merge(rest::router()).fallback(rest::not_found)
 }

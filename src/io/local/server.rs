@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::Extensions;
 use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -141,6 +142,18 @@ impl Door {
     }
 }
 
+/// Puts what the calls must know among the extensions of a request.
+pub(crate) type Known = Arc<dyn Fn(&mut Extensions) + Send + Sync>;
+
+/// Who answers.
+#[derive(Clone)]
+pub(crate) struct Calls {
+    /// The calls. A clone shares them.
+    pub(crate) router: Router,
+    /// What they must know.
+    pub(crate) known: Known,
+}
+
 /// Waits until the server is told to end. A server that is gone counts as told.
 pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
     let _gone = closing.wait_for(|closing| *closing).await;
@@ -149,7 +162,7 @@ pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
 /// Serves until `shutdown`, then tells everybody through `closing`, waits for at most [`Limits::farewell`] and cuts the rest.
 pub(crate) async fn serve(
     doors: Vec<Door>,
-    router: Router,
+    calls: Calls,
     closing: watch::Sender<bool>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
@@ -169,10 +182,10 @@ pub(crate) async fn serve(
                 Ok((socket, guard)) => {
                     pause = None;
                     connections.make_room(limits.connections);
-                    let (router, closing) = (router.clone(), closing.subscribe());
+                    let (calls, closing) = (calls.clone(), closing.subscribe());
                     connections.take(|meter| async move {
                         match &guard.speaks {
-                            Speaks::Http => connection(socket, meter, guard, router, closing, limits).await,
+                            Speaks::Http => connection(socket, meter, guard, calls, closing, limits).await,
                             Speaks::Grpc(engine) => {
                                 let (access, engine) = (Arc::clone(&guard.access), Arc::clone(engine));
                                 grpc::connection(socket, meter, access, engine, closing, limits).await;
@@ -310,15 +323,17 @@ async fn connection(
     socket: Socket,
     meter: Arc<Meter>,
     guard: Guard,
-    router: Router,
+    calls: Calls,
     mut closing: watch::Receiver<bool>,
     limits: Limits,
 ) {
     let watched = Watched::new(socket, Arc::clone(&meter), limits);
+    let Calls { router, known } = calls;
     let router = TowerToHyperService::new(router);
     let afterwards = Slot::default();
     let after = Arc::clone(&afterwards);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        known(request.extensions_mut());
         let (busy, after, meter) = (meter.begin(), Arc::clone(&after), Arc::clone(&meter));
         let pending = guard.meter.as_ref().map(|meter| meter.request(request.uri().path()));
         let answer = match guard.access.check(&request) {

@@ -12,8 +12,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
@@ -38,7 +39,7 @@ const KEEPALIVE: &[u8] = b":\n\n";
 /// GET /v1/notifications/stream
 pub(super) async fn open(
     _game: Game,
-    State(api): State<Arc<Api>>,
+    Extension(api): Extension<Arc<Api>>,
     headers: HeaderMap,
     query: RawQuery,
 ) -> Result<Response, Refusal> {

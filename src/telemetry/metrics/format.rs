@@ -47,6 +47,15 @@ impl Format {
     }
 }
 
+/// What comes after the head of a family.
+pub(super) fn samples(open_metrics: &str) -> &str {
+    let mut rest = open_metrics;
+    while let Some((_, after)) = rest.split_once('\n').filter(|(line, _)| line.starts_with("# ")) {
+        rest = after;
+    }
+    rest
+}
+
 /// Turns OpenMetrics 1.0, as prometheus-client writes it (HELP before TYPE), into the text format 0.0.4. HELP texts are taken as
 /// they are: they must have no quotes, which OpenMetrics escapes and 0.0.4 does not. Exemplars are not expected: we write none.
 pub(super) fn to_prometheus(open_metrics: &str, out: &mut String) {
@@ -151,6 +160,13 @@ mod tests {
     fn what_a_label_says_is_left_alone() {
         let sample = "g{name=\"# TYPE x counter # {y=\\\"z\\\"}\"} 1\n";
         assert_eq!(prometheus(sample), sample);
+    }
+
+    #[test]
+    fn a_head_is_left_out_and_no_sample() {
+        let family = "# HELP a Of a.\n# TYPE a gauge\n# UNIT a_bytes bytes\na{n=\"# x\"} 1\na{n=\"y\"} 2\n";
+        assert_eq!(samples(family), "a{n=\"# x\"} 1\na{n=\"y\"} 2\n");
+        assert_eq!((samples("# HELP a Of a.\n# TYPE a gauge\n"), samples("")), ("", ""));
     }
 
     #[test]

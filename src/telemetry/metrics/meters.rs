@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::histogram::Histogram;
 use super::requests::Requests;
-use crate::core::ids::{InstanceId, InstanceName, NotificationId};
+use crate::core::ids::{InstanceId, NotificationId};
 use crate::core::snapshot::Snapshot;
 
 /// In seconds; an SSD needs about 0.3 ms.
@@ -124,7 +124,6 @@ impl ProxyClass {
 /// What is measured of one instance.
 #[derive(Debug)]
 pub struct InstanceMeter {
-    name: InstanceName,
     requests: Arc<Requests>,
     local: [[AtomicU64; CLASSES.len()]; ROUTES.len() + MORE.len()],
     handoff: Histogram,
@@ -134,10 +133,9 @@ pub struct InstanceMeter {
 }
 
 impl InstanceMeter {
-    /// Of the instance with this name, whose notifications `requests` sees coming.
-    pub fn new(name: InstanceName, requests: Arc<Requests>) -> Self {
+    /// Of an instance whose notifications `requests` sees coming.
+    pub fn new(requests: Arc<Requests>) -> Self {
         Self {
-            name,
             requests,
             local: Default::default(),
             handoff: Histogram::new(&HANDOFFS),
@@ -145,10 +143,6 @@ impl InstanceMeter {
             proxied: Default::default(),
             passages: Histogram::new(&PASSAGES),
         }
-    }
-
-    pub(super) fn name(&self) -> &InstanceName {
-        &self.name
     }
 
     /// The local API has a request for `path`; its answer is counted.
@@ -248,7 +242,7 @@ mod tests {
 
     #[test]
     fn calls_of_the_game_are_counted_by_class_and_timed_if_they_were_passed_on() {
-        let meter = InstanceMeter::new(InstanceName::parse("default").unwrap(), Arc::default());
+        let meter = InstanceMeter::new(Arc::default());
         for status in [200, 204, 307, 404, 503] {
             meter.proxied(ProxyClass::of_status(status), Duration::ZERO);
         }
@@ -262,7 +256,7 @@ mod tests {
 
     #[test]
     fn answers_are_counted_by_route_and_class() {
-        let meter = InstanceMeter::new(InstanceName::parse("default").unwrap(), Arc::default());
+        let meter = InstanceMeter::new(Arc::default());
         let meter = Arc::new(meter);
         for (path, status) in [("/v1/ready", 200), ("/v1/ready", 202), ("/v1/ready", 422), ("/x", 404), ("/x", 999)] {
             meter.request(path).answered(status);

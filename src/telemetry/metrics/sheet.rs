@@ -50,11 +50,6 @@ impl Sheet<'_> {
         let encoder = self.encoder.encode_descriptor(stem, family.help, unit, family.kind.metric_type())?;
         Ok(Samples { family, encoder })
     }
-
-    /// A family without labels.
-    pub(super) fn single(&mut self, family: &'static Family, value: impl Into<Value>) -> fmt::Result {
-        self.family(family)?.add(&[], value)
-    }
 }
 
 /// The samples of one family.

@@ -1,17 +1,20 @@
 //! All instances of a process, and the login that they share.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use rallyhere_agent::clock;
 use rallyhere_agent::core::Outcome;
 use rallyhere_agent::core::auth::AuthState;
-use rallyhere_agent::core::call::CallKind;
+use rallyhere_agent::core::call::{Call, CallKind};
 use rallyhere_agent::core::event::Request;
+use rallyhere_agent::core::ids::{InstanceName, SessionId};
 use rallyhere_agent::core::phase::Phase;
 use tokio::task::yield_now;
 
-use super::fake::{FakeBackend, FakeLogin, Twist, rejected, session};
+use super::fake::{CADENCE, FakeBackend, FakeLogin, Twist, newborn, rejected, session};
 use super::instances::Bench;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -88,8 +91,8 @@ async fn a_full_queue_of_requests_is_told_and_passes() {
     let mut refused = 0;
     for ask in &mut asking {
         // Polled once, without a turn of the loop in between.
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        refused += usize::from(matches!(ask.as_mut().poll(&mut context), std::task::Poll::Ready(Err(_busy))));
+        let mut context = Context::from_waker(Waker::noop());
+        refused += usize::from(matches!(ask.as_mut().poll(&mut context), Poll::Ready(Err(_busy))));
     }
     assert_eq!(refused, 300 - rallyhere_agent::ports::REQUEST_QUEUE);
     yield_now().await;
@@ -109,4 +112,81 @@ async fn a_reload_reaches_a_login_that_was_refused() {
     bench.host.reloaded();
     auth.wait_for(|view| view.detail.is_none() && view.state == AuthState::Valid).await.unwrap();
     assert_eq!(bench.login.count(), 3);
+}
+
+/// When the health of each session was posted.
+type Posts = Arc<Mutex<BTreeMap<SessionId, Vec<Instant>>>>;
+
+/// Notes the posts from now on; `twist` has a look at each call too.
+fn noted(bench: &Bench, mut twist: impl FnMut(&Call) -> Option<Twist> + Send + 'static) -> Posts {
+    let posts = Posts::default();
+    let noting = Arc::clone(&posts);
+    bench.backend.twist(move |call| {
+        if let Call::PostHealth { session, .. } = call {
+            noting.lock().unwrap().entry(session.clone()).or_default().push(clock::now());
+        }
+        twist(call)
+    });
+    posts
+}
+
+/// Promise 8, for each of these: a post in every slot, and the slots apart by the cadence within 5 %.
+fn assert_rhythm(posts: &Posts, names: &[&str], slots: usize) {
+    let posts = posts.lock().unwrap();
+    for name in names {
+        let posts = posts.get(&session(name)).map(Vec::as_slice).unwrap_or_default();
+        assert!((slots - 1..=slots + 1).contains(&posts.len()), "{name}: {} posts", posts.len());
+        for pair in posts.windows(2) {
+            let gap = pair[1] - pair[0];
+            assert!(CADENCE.mul_f64(0.95) <= gap && gap <= CADENCE.mul_f64(1.05), "{name}: {gap:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_of_one_leaves_the_rhythm_of_the_others_alone() {
+    for trouble in [Twist::Never, Twist::Panic, Twist::Fail(rejected(0))] {
+        let bench = Bench::start(&NAMES);
+        all_serving(&bench).await;
+        let troubled = bench.handles[2].clone();
+        let id = troubled.snapshot().instance.instance_id.clone().unwrap();
+        let marks = [session("c").as_str().to_owned(), id.as_str().to_owned()];
+        let posts = noted(&bench, move |call| {
+            let call = format!("{call:?}");
+            marks.iter().any(|mark| call.contains(mark)).then(|| trouble.clone())
+        });
+        for _ in 0..20 {
+            // Besides, more is asked of it than it takes.
+            let mut asking: Vec<_> = (0..300).map(|_| Box::pin(troubled.ask(Request::ClientSeen))).collect();
+            let mut context = Context::from_waker(Waker::noop());
+            asking.iter_mut().for_each(|ask| drop(ask.as_mut().poll(&mut context)));
+            clock::sleep(CADENCE).await;
+        }
+        assert_rhythm(&posts, &["a", "b", "d", "e"], 20);
+        assert!(bench.backend.count(CallKind::PostHealth) > 80, "the troubled one tries too");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_come_and_go_leave_the_rhythm_of_the_others_alone() {
+    let mut bench = Bench::start(&NAMES);
+    all_serving(&bench).await;
+    let posts = noted(&bench, |_| None);
+    let polls = bench.backend.dropped(CallKind::Poll);
+    let mut gone = 0;
+    for second in 0..200 {
+        let come = format!("guest-{second}");
+        bench.handles.push(bench.host.add(newborn(&come), &bench.backend, &bench.store));
+        if second >= 3 {
+            let go = InstanceName::parse(&format!("guest-{}", second - 3)).unwrap();
+            bench.host.drain_one(&go, "a test");
+            assert_eq!(bench.host.ended().await, Some((go, Some(Outcome::Ended))));
+            gone += 1;
+        }
+        clock::sleep(Duration::from_secs(1)).await;
+    }
+    assert_rhythm(&posts, &NAMES, 20);
+    assert_eq!(bench.login.count(), 1);
+    assert!(bench.backend.dropped(CallKind::Poll) - polls <= gone, "nobody else's poll was taken back");
+    assert_eq!(bench.backend.instances(), NAMES.len() + 3);
 }

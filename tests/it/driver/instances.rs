@@ -178,7 +178,7 @@ async fn calls_that_hang_hold_no_other() {
 async fn a_login_queue_that_is_full_loses_no_rejection() {
     let (login, mut queue) = mpsc::channel(2);
     let waiting = [AuthEvent::Rejected(Generation(0)), AuthEvent::Rejected(Generation(0))];
-    waiting.iter().for_each(|event| login.try_send(event.clone()).unwrap());
+    waiting.iter().for_each(|event| login.try_send(Box::new(event.clone())).unwrap());
     let backend = FakeBackend::default();
     backend.twist(|call| (call.kind() == CallKind::ReadSession).then(|| Twist::Fail(rejected(1))));
     let (params, birth) = instance("one");
@@ -192,13 +192,13 @@ async fn a_login_queue_that_is_full_loses_no_rejection() {
     let name = InstanceName::parse("one").unwrap();
     let world = InstanceWorld::new(name, backend.clone(), FakeStore::default(), NoSide, login, snapshots);
     let mut loops = JoinSet::new();
-    loops.spawn(drive(agent, world, inbox, Pulse::new()));
+    loops.spawn(drive(Box::new(agent), world, inbox, Pulse::new()));
     clock::sleep(Duration::from_secs(1)).await;
     assert_eq!(backend.count(CallKind::ReadSession), 1, "refused once, and not sent again with the same token");
     for event in waiting {
-        assert_eq!(queue.recv().await, Some(event));
+        assert_eq!(queue.recv().await, Some(Box::new(event)));
     }
     let rejected = tokio::time::timeout(Duration::from_secs(10), queue.recv()).await.expect("it was lost");
-    assert_eq!(rejected, Some(AuthEvent::Rejected(Generation(1))));
+    assert_eq!(rejected, Some(Box::new(AuthEvent::Rejected(Generation(1)))));
     drop(auth);
 }

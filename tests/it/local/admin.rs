@@ -17,7 +17,7 @@ use super::raw::Via;
 /// A roster of these, which stays as it is.
 fn roster(fakes: &[&Fake]) -> Roster {
     let member = |fake: &&Fake| {
-        let meter = Arc::new(InstanceMeter::new(fake.handle.name.clone(), Arc::default()));
+        let meter = Arc::new(InstanceMeter::new(Arc::default()));
         Member { handle: fake.handle.clone(), taker: "api", meter }
     };
     watch::channel(Arc::new(fakes.iter().map(member).collect())).1

@@ -47,13 +47,13 @@ impl Logins {
         let view =
             |generation, state| Arc::new(AuthView { state, generation: Some(generation), ..AuthView::default() });
         let (views, shown) = watch::channel(view(Generation(7), AuthState::Valid));
-        let (events, mut rejections) = mpsc::channel(8);
+        let (events, mut rejections) = mpsc::channel::<Box<AuthEvent>>(8);
         let (counted, attempts) = watch::channel(0);
         let mut tasks = JoinSet::new();
         let backend = backend.clone();
         tasks.spawn(async move {
             while let Some(event) = rejections.recv().await {
-                assert_eq!(event, AuthEvent::Rejected(Generation(7)));
+                assert_eq!(*event, AuthEvent::Rejected(Generation(7)));
                 counted.send_modify(|count| *count += 1);
                 backend.replace_secrets(&Auth::AccessToken { token: secret(NEXT) });
                 backend.login(Login::Fresh, Generation(8)).await.unwrap();

@@ -9,7 +9,7 @@ use rallyhere_agent::core::ids::InstanceName;
 use rallyhere_agent::core::instance::Health;
 use rallyhere_agent::core::process::{Figures, Players};
 use rallyhere_agent::core::snapshot::{ProbeView, Snapshot};
-use rallyhere_agent::telemetry::metrics::{Format, InstanceMeter, Meters, Metrics, Seen, StoreSeen};
+use rallyhere_agent::telemetry::metrics::{Format, InstanceMeter, Meters, Metrics, Seen, StoreSeen, Unfinished};
 use tokio::task::JoinSet;
 
 use super::text::Scraped;
@@ -17,8 +17,7 @@ use super::tools::check_metrics;
 use crate::local::fake::snapshot;
 
 fn metrics(snapshots: Vec<Snapshot>) -> Metrics {
-    let meter = |snapshot: &Snapshot| Arc::new(InstanceMeter::new(snapshot.name.clone(), Arc::default()));
-    let shown = |snapshot: Snapshot| (Arc::new(snapshot.clone()), meter(&snapshot));
+    let shown = |snapshot: Snapshot| (Arc::new(snapshot), Arc::new(InstanceMeter::new(Arc::default())));
     let instances: Vec<_> = snapshots.into_iter().map(shown).collect();
     Metrics::new(Meters::default(), move || Seen {
         now: clock::now(),
@@ -110,4 +109,35 @@ async fn a_scrape_of_many_instances_lets_others_have_their_turn() {
     assert!(turns >= 8, "{turns} turns while a scrape was written");
     // Bounded: so much for each, and a little for the process.
     assert!(length < 300 * 24 * 1024 + 64 * 1024, "{length}");
+}
+
+#[tokio::test]
+async fn an_answer_for_a_thousand_comes_in_small_pieces_and_is_whole() {
+    // Not a multiple of what is written in one go.
+    let many = (0..1003).map(|number| named(&format!("instance-{number}"))).collect();
+    let metrics = metrics(many);
+    let (mut largest, mut text) = (0, String::new());
+    let mut pieces = metrics.pieces(Format::OpenMetrics);
+    while let Some(piece) = pieces.next().await.unwrap() {
+        largest = largest.max(piece.len());
+        text.push_str(&piece);
+    }
+    assert!(largest < 128 * 1024, "{largest} of {}", text.len());
+    assert!(text.ends_with("\n# EOF\n"));
+    // Each family has one head, each series is there once.
+    Scraped::read(&text);
+    for number in [0, 7, 8, 999, 1000, 1002] {
+        let name = format!("instance-{number}");
+        assert_eq!(text.matches(&format!("rallyhere_agent_ready{{instance=\"{name}\"}} ")).count(), 1, "{name}");
+    }
+    check_metrics(&metrics.text(Format::Prometheus).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_to_its_end_is_let_go() {
+    let metrics = metrics((0..20).map(|number| named(&format!("instance-{number}"))).collect());
+    let mut pieces = metrics.pieces(Format::Prometheus);
+    assert!(pieces.next().await.unwrap().is_some());
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert_eq!(pieces.next().await, Err(Unfinished::Overdue));
 }

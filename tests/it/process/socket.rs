@@ -40,5 +40,22 @@ async fn exchange(
     stream.read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
+    let is_in_pieces = head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked");
+    let body = if is_in_pieces { joined(body).ok_or(io::ErrorKind::InvalidData)? } else { body.to_owned() };
+    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body))
+}
+
+/// A body that came in pieces; `None` where its end is missing.
+fn joined(mut rest: &str) -> Option<String> {
+    let mut whole = String::new();
+    loop {
+        let (length, after) = rest.split_once("\r\n")?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        let (piece, end) = after.split_at_checked(length)?;
+        if length == 0 {
+            return Some(whole);
+        }
+        whole.push_str(piece);
+        rest = end.strip_prefix("\r\n")?;
+    }
 }
