@@ -7,6 +7,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _, Write};
+use std::pin::{Pin, pin};
 
 use clap::{Parser, Subcommand};
 
@@ -222,7 +223,10 @@ fn talk(
 ) -> Exit {
     finish(terminal, |terminal| {
         let client = Client::find(connect, surroundings)?;
-        runtime()?.block_on(command(&client, terminal))
+        let mut command = pin!(command(&client, terminal));
+        // The runtime's loop is compiled once for every type of future that it is given: here they are one.
+        let command: Pin<&mut dyn Future<Output = _>> = command.as_mut();
+        runtime()?.block_on(command)
     })
 }
 
