@@ -7,15 +7,19 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _, Write};
+use std::pin::{Pin, pin};
 
 use clap::{Parser, Subcommand};
 
 use crate::config::settings::Surroundings;
 use crate::exit::Exit;
 
+#[cfg(not(feature = "simulator"))]
+mod absent;
 mod allocate;
 pub mod check;
 mod client;
+#[cfg(feature = "simulator")]
 pub mod demo;
 pub mod doctor;
 mod drain;
@@ -27,6 +31,7 @@ mod notifications;
 mod outbox;
 mod ready;
 pub mod run;
+#[cfg(feature = "simulator")]
 pub mod simulate;
 mod status;
 pub mod values;
@@ -53,12 +58,19 @@ enum Command {
     /// Run the agent.
     Run(run::Args),
     /// Show it at work: a simulated environment, a small game and the agent, narrated.
+    #[cfg(feature = "simulator")]
     Demo(demo::Args),
     /// The game of the demo.
+    #[cfg(feature = "simulator")]
     #[command(hide = true)]
     DemoGame(demo::game::Args),
     /// Run only the simulated environment.
+    #[cfg(feature = "simulator")]
     Simulate(simulate::Args),
+    /// Not in this build.
+    #[cfg(not(feature = "simulator"))]
+    #[command(hide = true, alias = "simulate", disable_help_flag = true)]
+    Demo(absent::Args),
     /// Validate the configuration and print the merged settings, secrets redacted.
     Check(check::Args),
     /// Look at everything that the agent needs, and say what to do about what is missing.
@@ -148,9 +160,14 @@ pub fn execute(
     };
     match line.command {
         Command::Run(args) => run::run(args, surroundings, terminal),
+        #[cfg(feature = "simulator")]
         Command::Demo(args) => demo::run(&args, surroundings, terminal),
+        #[cfg(feature = "simulator")]
         Command::DemoGame(args) => demo::game::run(&args, terminal),
+        #[cfg(feature = "simulator")]
         Command::Simulate(args) => simulate::run(&args, surroundings, terminal),
+        #[cfg(not(feature = "simulator"))]
+        Command::Demo(args) => absent::run(&args, terminal),
         Command::Check(args) => check::run(&args, surroundings, terminal),
         Command::Doctor(args) => doctor::run(&args, surroundings, terminal),
         Command::Instance(args) => instance::run(&args, surroundings, terminal),
@@ -206,9 +223,11 @@ enum CommandError {
     #[error("the runtime could not be started")]
     Runtime(#[source] io::Error),
     /// The simulator.
+    #[cfg(feature = "simulator")]
     #[error("the simulator could not run")]
     Simulator(#[source] crate::simulator::RunError),
     /// The demo did not come to its end.
+    #[cfg(feature = "simulator")]
     #[error("{0}")]
     Demo(String),
 }
@@ -222,7 +241,10 @@ fn talk(
 ) -> Exit {
     finish(terminal, |terminal| {
         let client = Client::find(connect, surroundings)?;
-        runtime()?.block_on(command(&client, terminal))
+        let mut command = pin!(command(&client, terminal));
+        // The runtime's loop is compiled once for every type of future that it is given: here they are one.
+        let command: Pin<&mut dyn Future<Output = _>> = command.as_mut();
+        runtime()?.block_on(command)
     })
 }
 
@@ -249,9 +271,9 @@ fn finish(terminal: &mut Terminal<'_>, work: impl FnOnce(&mut Terminal<'_>) -> R
                 CommandError::Client(_)
                 | CommandError::NotDone(_)
                 | CommandError::Output(_)
-                | CommandError::Runtime(_)
-                | CommandError::Simulator(_)
-                | CommandError::Demo(_) => Exit::Failure,
+                | CommandError::Runtime(_) => Exit::Failure,
+                #[cfg(feature = "simulator")]
+                CommandError::Simulator(_) | CommandError::Demo(_) => Exit::Failure,
             };
             let line = format!("rallyhere-agent: {}", Chain(&error));
             terminal.complain(&line);

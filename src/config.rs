@@ -25,6 +25,7 @@
 pub mod drop_in;
 pub mod error;
 mod files;
+mod form;
 mod layer;
 mod merge;
 mod raw;

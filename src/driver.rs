@@ -16,7 +16,7 @@ use crate::clock;
 use crate::core::auth::AuthView;
 use crate::core::machine::Machine;
 use crate::core::process::GameEvent;
-use crate::ports::Asked;
+use crate::ports::{Asked, boxed};
 
 pub mod host;
 pub mod instance;
@@ -117,7 +117,7 @@ impl<E: Send + 'static> Tasks<E> {
 
     /// Begins something that ends in an event.
     pub fn spawn(&mut self, work: impl Future<Output = E> + Send + 'static, fallback: E) -> AbortHandle {
-        let handle = self.set.spawn(work);
+        let handle = self.set.spawn(boxed(work));
         self.fallbacks.insert(handle.id(), fallback);
         handle
     }

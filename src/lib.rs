@@ -37,7 +37,7 @@
 //! | [`driver`] | the one loop: drain actions, publish, wait, hand in | `core`, `ports`, [`clock`] |
 //! | [`io`] | HTTP client, local API and the Agones SDK in it, the game's process and probes, files that allocate, store, service manager, signals, the end of the host | `ports`, `wire`, its slice of settings, [`telemetry::metrics`], [`telemetry::thin`] |
 //! | [`config`] | raw, merged, validated settings | `core` types |
-//! | [`simulator`] | a RallyHere environment in memory; shares no rule with the client | `clock` |
+//! | [`simulator`] | a RallyHere environment in memory, left out of what is shipped (the feature of that name); shares no rule with the client | `clock` |
 //! | [`telemetry`] | logs, [metrics](telemetry::metrics) | settings, `core` |
 //! | [`cli`] | one file per command; puts everything together | all |
 //! | [`exit`] | the table of exit codes | nothing |
@@ -65,6 +65,7 @@ pub mod driver;
 pub mod exit;
 pub mod io;
 pub mod ports;
+#[cfg(feature = "simulator")]
 pub mod simulator;
 pub mod telemetry;
 pub mod wire;

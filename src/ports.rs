@@ -1,6 +1,7 @@
 //! The small traits between the driver and the world, and the handle through which the world asks an instance.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,14 @@ use crate::core::event::{Request, StoreFault, Verdict};
 use crate::core::ids::{Generation, InstanceName};
 use crate::core::process::{HandOver, Order, Untaken};
 use crate::core::snapshot::Snapshot;
+
+/// Work of any kind, as one type.
+pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Makes it that: of every type of future that is spawned, tokio's task is compiled once more, which is 5 kB each.
+pub fn boxed<T>(work: impl Future<Output = T> + Send + 'static) -> Work<T> {
+    Box::pin(work)
+}
 
 /// Calls to the backend. One for the whole process: token, connections and limits are shared.
 pub trait Backend: Clone + Send + Sync + 'static {

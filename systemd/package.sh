@@ -7,7 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 binary=$(container/static.sh)
 target=$(basename "$(dirname "$(dirname "$binary")")")
 rm -rf target/manual
-cargo run --quiet --locked --example manual -- target/manual >&2
+# Of what is in the package, not of all that there is.
+cargo run --quiet --locked --no-default-features --example manual -- target/manual >&2
 # --no-strip: the release profile has done that.
 # A folder of its own: cargo-deb removes other versions of the package from the one it writes to.
 cargo deb --locked --no-build --no-strip --quiet --target "$target" --output "target/package/${1:-current}/" ${1:+--deb-version "$1"}

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::values::{KeyValue, key_value};
 use super::{Chain, Terminal};
-use crate::config::settings::{Log, LogFormat, Surroundings};
+use crate::config::settings::Surroundings;
+#[cfg(feature = "simulator")]
+use crate::config::settings::{Log, LogFormat};
 use crate::config::{self, Loaded, Sources};
 use crate::exit::Exit;
 use crate::io::notify::Notifier;
@@ -114,6 +116,7 @@ fn start(loaded: Loaded, sources: Sources, surroundings: &Surroundings, log: &Lo
     exit
 }
 
+#[cfg(feature = "simulator")]
 /// A log for a command that is not the daemon: warnings as text.
 pub(super) fn quiet_log() -> Log {
     Log { format: LogFormat::Text, level: "warn".to_owned() }

@@ -7,11 +7,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use config::{Value, ValueKind};
-
 use super::error::{ConfigError, Mistake};
-use super::files;
 use super::{DEFAULT_FILE, Loaded, Sources, Surroundings, load, merge, shape};
+use super::{files, form};
 use crate::core::ids::InstanceName;
 
 /// The first line of every file that is ours.
@@ -70,7 +68,7 @@ pub fn add(
     let loaded = load(&then, surroundings)?;
     let shape = shape::Shape::new().map_err(unlikely)?;
     let layer = merge::command_line(&shape, &named).layer;
-    let text = toml::to_string(&table(layer.values())).map_err(unlikely)?;
+    let text = toml::to_string(&form::table(layer.values())).map_err(unlikely)?;
     write(&path, &format!("{MARK}\n{text}"))?;
     Ok((path, loaded))
 }
@@ -111,25 +109,6 @@ fn write(path: &Path, text: &str) -> Result<(), DropInError> {
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&hidden, path));
     written.map_err(failed("write"))
-}
-
-fn table(values: &config::Map<String, Value>) -> toml::Table {
-    values.iter().map(|(name, value)| (name.clone(), toml_of(value))).collect()
-}
-
-fn toml_of(value: &Value) -> toml::Value {
-    match &value.kind {
-        ValueKind::Boolean(flag) => toml::Value::Boolean(*flag),
-        ValueKind::I64(number) => toml::Value::Integer(*number),
-        ValueKind::Array(list) => toml::Value::Array(list.iter().map(toml_of).collect()),
-        ValueKind::Table(entries) => toml::Value::Table(table(entries)),
-        other @ (ValueKind::Nil
-        | ValueKind::I128(_)
-        | ValueKind::U64(_)
-        | ValueKind::U128(_)
-        | ValueKind::Float(_)
-        | ValueKind::String(_)) => toml::Value::String(other.to_string()),
-    }
 }
 
 fn unlikely(error: toml::ser::Error) -> ConfigError {

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use config::{Config, Value, ValueKind};
+use config::{Config, ConfigError, Map, Source, Value, ValueKind};
 
 use super::error::{Mistake, dotted};
+use super::form;
 use super::layer::{Layer, Written, unknown, wrong_type};
 use super::raw::Raw;
 use super::settings::Surroundings;
@@ -37,8 +38,8 @@ pub(super) struct Merged {
 /// If the layers do not fit [`Raw`]. The strict passes exclude that; if they ever fail to, the key is named.
 pub(super) fn merge(layers: Vec<Layer>) -> Result<Merged, Mistake> {
     let internal = |key: String, reason: String| Mistake { key, origin: None, reason };
-    let defaults = Config::try_from(&Raw::default()).map_err(|error| internal(String::new(), error.to_string()))?;
-    let mut builder = Config::builder().add_source(defaults);
+    let defaults = toml::Table::try_from(Raw::default()).map_err(|error| internal(String::new(), error.to_string()))?;
+    let mut builder = Config::builder().add_source(Defaults(form::values(defaults)));
     let (mut secrets, mut origins, mut host) = (BTreeMap::new(), BTreeMap::new(), false);
     for mut layer in layers {
         secrets.extend(layer.secrets.drain(..).map(|secret| (secret.key.clone(), secret)));
@@ -49,8 +50,26 @@ pub(super) fn merge(layers: Vec<Layer>) -> Result<Merged, Mistake> {
     let merged = builder.build().map_err(|error| internal(String::new(), error.to_string()))?;
     collect(&mut origins, &mut Vec::new(), &merged.cache);
     origins.extend(secrets.values().map(|secret| (secret.key.clone(), secret.origin.clone())));
-    let raw = merged.try_deserialize().map_err(|error| internal(String::new(), error.to_string()))?;
+    let ValueKind::Table(values) = &merged.cache.kind else {
+        return Err(internal(String::new(), "the merged settings are no table".to_owned()));
+    };
+    let raw = form::table(values).try_into();
+    let raw = raw.map_err(|error: toml::de::Error| internal(String::new(), error.message().to_owned()))?;
     Ok(Merged { raw, origins, secrets, host })
+}
+
+/// The lowest layer.
+#[derive(Debug, Clone)]
+struct Defaults(Map<String, Value>);
+
+impl Source for Defaults {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
 }
 
 fn collect(origins: &mut BTreeMap<String, String>, path: &mut Vec<String>, value: &Value) {

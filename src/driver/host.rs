@@ -19,7 +19,7 @@ use crate::core::ids::InstanceName;
 use crate::core::machine::Machine as _;
 use crate::core::params::Params;
 use crate::core::process::GameEvent;
-use crate::ports::{Authenticator, Backend, InstanceHandle, LoginHandle, Side, Store};
+use crate::ports::{Authenticator, Backend, InstanceHandle, LoginHandle, Side, Store, boxed};
 
 /// Commands that may wait for a loop. There are few of them: signals.
 const COMMANDS: usize = 16;
@@ -117,9 +117,9 @@ impl Host {
         let inbox = Inbox { commands: rejections, asked: None, auth: None, game: None };
         let world = LoginWorld::new(authenticator, views);
         let machine = Box::new(Auth::new(seed, past, clock::now()));
-        login_loop.spawn(async move {
+        login_loop.spawn(boxed(async move {
             drive(machine, world, inbox, pulse).await;
-        });
+        }));
         Self { instances: JoinSet::new(), login_loop, members: Vec::new(), login, pulses, auth }
     }
 
@@ -147,7 +147,7 @@ impl Host {
         self.pulses.add(pulse.clone());
         let lives = Lives { name: name.clone(), store: store.clone(), again, is_last, begins };
         let theirs = name.clone();
-        let abort = self.instances.spawn(async move { (theirs, lives.live(agent, world, inbox, pulse).await) });
+        let abort = self.instances.spawn(boxed(async move { (theirs, lives.live(agent, world, inbox, pulse).await) }));
         self.members.retain(|member| member.name != name);
         self.members.push(Member { name, commands, last, abort });
         handle

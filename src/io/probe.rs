@@ -33,6 +33,7 @@ use crate::clock;
 use crate::config::settings::{Probe, ProbeKind};
 use crate::core::instance::Health;
 use crate::core::process::{GameEvent, Players, ProbeResult};
+use crate::ports::boxed;
 use crate::wire;
 
 /// The most characters of a reason.
@@ -57,7 +58,7 @@ pub async fn run(
         let delay = SPREAD.min(probe.interval) / count * place;
         let asker = Asker::new(&probe.kind);
         let turn = Turn { place: place as usize, probe, delay };
-        tasks.spawn(keep(turn, asker, pid.clone(), events.clone()));
+        tasks.spawn(boxed(keep(turn, asker, pid.clone(), events.clone())));
     }
     drop(events);
     let all = async {

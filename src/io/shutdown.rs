@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::config::settings::{Inhibit, NoticeCommand, Shutdown, Surroundings};
 use crate::core::shutdown::Notice;
+use crate::ports::boxed;
 
 pub use bus::Address;
 
@@ -51,10 +52,10 @@ pub fn watch<S: Future<Output = ()> + Send + 'static>(
 ) -> Reasons {
     let (reasons, wanted) = mpsc::channel(REASONS);
     if let Some(path) = settings.trigger_file.clone() {
-        tasks.spawn(until(trigger::run(path, reasons.clone()), stopped()));
+        tasks.spawn(boxed(until(trigger::run(path, reasons.clone()), stopped())));
     }
     if let Some(notice) = settings.notice.clone() {
-        tasks.spawn(until(notice::run(notice, reasons.clone()), stopped()));
+        tasks.spawn(boxed(until(notice::run(notice, reasons.clone()), stopped())));
     }
     let must = match settings.inhibit {
         Inhibit::Off => return Reasons(wanted),
@@ -62,7 +63,7 @@ pub fn watch<S: Future<Output = ()> + Send + 'static>(
         Inhibit::On => true,
     };
     let address = Address::of(surroundings);
-    tasks.spawn(until(logind::run(address, must, drain_timeout, holds, reasons), stopped()));
+    tasks.spawn(boxed(until(logind::run(address, must, drain_timeout, holds, reasons), stopped())));
     Reasons(wanted)
 }
 

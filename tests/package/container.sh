@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Builds the image and holds it to what it promises: nothing in it but the program; it runs as a number that is not root, on a
 # read-only root, as process 1; it finds names; it speaks to an environment, answers its HEALTHCHECK, and stops on SIGTERM.
-# Usage: tests/package/container.sh BINARY     as root, with buildah, curl, and util-linux's unshare
+# Usage: tests/package/container.sh BINARY SIMULATOR     the static one, and one that has `simulate`;
+# as root, with buildah, curl, and util-linux's unshare
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 binary=$1
+simulator=$2
 work=$(mktemp -d)
 # Other users look into it.
 chmod 755 "$work"
@@ -51,8 +53,12 @@ said=$(buildah inspect --type image --format '{{.Docker.Config.User}} {{.Docker.
 [[ $said == "65532:65532 SIGTERM [CMD /usr/bin/rallyhere-agent status]" ]] || fail "it says of itself: $said"
 echo "image: $(stat -c %s "$root/usr/bin/rallyhere-agent") bytes of program, and $files"
 
+# What only development needs is not in it, and says so.
+said=$("$binary" demo 2>&1) && fail "there is a demo in it"
+[[ $said == *"no simulated environment"* ]] || fail "it says of the demo: $said"
+
 # An environment, outside.
-"$binary" simulate --listen 127.0.0.1:0 --client agent:s3cret >"$work/simulator.log" 2>&1 &
+"$simulator" simulate --listen 127.0.0.1:0 --client agent:s3cret >"$work/simulator.log" 2>&1 &
 started+=($!)
 until_true "the simulator" grep -q 'http://' "$work/simulator.log"
 url=$(sed -n 's|.* on \(http://[^ ]*\) .*|\1|p' "$work/simulator.log")

@@ -206,8 +206,10 @@ impl Machine {
 
     /// Starts the environment: one client, and health once a second.
     pub(crate) async fn simulate(&self, more: &str) {
+        // Cargo's own build: what the package brings has no simulator.
+        fs::copy(env!("CARGO_BIN_EXE_rallyhere-agent"), self.root().join("root/simulator")).unwrap();
         self.run(&format!(
-            "systemd-run --quiet --unit=simulator rallyhere-agent simulate --listen {ENVIRONMENT} --cadence 1 \
+            "systemd-run --quiet --unit=simulator /root/simulator simulate --listen {ENVIRONMENT} --cadence 1 \
              --client '{CLIENT}:{SECRET}' {more}"
         ));
         until("the environment", self, || {

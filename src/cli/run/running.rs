@@ -23,7 +23,7 @@ use crate::io::http::{HttpBackend, HttpSetupError};
 use crate::io::local::LocalApiError;
 use crate::io::shutdown::{self, Reasons};
 use crate::io::store::{self, OpenError, Opened, StoreStatus};
-use crate::ports::Store as _;
+use crate::ports::{Store as _, boxed};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Meters;
 
@@ -141,7 +141,7 @@ impl Running {
                 let metrics = observe::metrics(shown, &host, meters, status.clone(), log);
                 let pulses = host.pulses();
                 let admin = admin.with_metrics(metrics).alive_while(move || observe::all_turn(&pulses));
-                servers.spawn(admin.serve(until(stopped)));
+                servers.spawn(boxed(admin.serve(until(stopped))));
                 address
             }
             Err(error) => {
@@ -177,7 +177,7 @@ impl Running {
         self.roster.send_replace(Arc::new(self.stations.iter().map(|station| station.member.clone()).collect()));
         if !self.reaping && (reaper::is_first() || self.stations.iter().any(Station::starts_its_game)) {
             self.reaping = true;
-            self.servers.spawn(reaper::run(until(self.stop.subscribe())));
+            self.servers.spawn(boxed(reaper::run(until(self.stop.subscribe()))));
         }
     }
 

@@ -25,7 +25,7 @@ use crate::io::game::{self, Reach};
 use crate::io::http::HttpBackend;
 use crate::io::local::{LocalApi, LocalApiError, Proxy};
 use crate::io::store::DiskStore;
-use crate::ports::{Allocator as _, InstanceHandle};
+use crate::ports::{Allocator as _, InstanceHandle, boxed};
 use crate::telemetry::metrics::InstanceMeter;
 
 /// How long the local API may take for its last answers.
@@ -128,12 +128,12 @@ impl Station {
         };
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
-        servers.spawn(observe::watch(handle.clone(), Arc::clone(&meter), Arc::clone(&ground.news)));
-        servers.spawn(keeper.run(reach, until(stopped.clone())));
+        servers.spawn(boxed(observe::watch(handle.clone(), Arc::clone(&meter), Arc::clone(&ground.news))));
+        servers.spawn(boxed(keeper.run(reach, until(stopped.clone()))));
         if allocation::source_of(&settings).is_some() {
-            servers.spawn(ask_for_allocations(settings.clone(), handle.clone(), until(stopped.clone())));
+            servers.spawn(boxed(ask_for_allocations(settings.clone(), handle.clone(), until(stopped.clone()))));
         }
-        servers.spawn(api.serve(until(stopped)));
+        servers.spawn(boxed(api.serve(until(stopped))));
         let member = Member { handle, taker: taker(&settings), meter };
         Ok(Self { settings, local, member, fate: Fate::Stay, over: false, servers, stop })
     }

@@ -27,6 +27,7 @@ use crate::core::snapshot::Snapshot;
 use crate::io::local::server::closed;
 use crate::io::local::status::Status;
 use crate::io::local::steps::{Step, Steps};
+use crate::ports::boxed;
 
 /// How far events are apart at least.
 const GAP: Duration = Duration::from_millis(250);
@@ -136,7 +137,7 @@ fn follow(
                     all.instances.insert(name.clone(), Seen { snapshot, history });
                 });
                 let keeping = keep(Arc::clone(board), name.clone(), handle.snapshots.clone(), taker);
-                watched.insert(name, (handle.snapshots.clone(), watchers.spawn(keeping)));
+                watched.insert(name, (handle.snapshots.clone(), watchers.spawn(boxed(keeping))));
             }
         }
     }

@@ -20,6 +20,7 @@ use super::access::Access;
 use super::connection::{Counted, Meter, Socket, Watched};
 use super::server::{Limits, closed};
 use crate::io::agones::{Engine, grpc};
+use crate::ports::boxed;
 
 /// Calls at a time on one connection: an SDK has one stream of heartbeats, some watches, and now and then a call.
 const STREAMS: u32 = 100;
@@ -45,7 +46,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Calls {
     fn execute(&self, call: F) {
         if let Some(calls) = &mut *self.lock() {
             while calls.try_join_next().is_some() {}
-            calls.spawn(call);
+            calls.spawn(boxed(call));
         }
     }
 }

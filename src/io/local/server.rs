@@ -32,6 +32,7 @@ use super::grpc;
 use super::socket::SocketFile;
 use crate::clock;
 use crate::io::agones::Engine;
+use crate::ports::boxed;
 use crate::telemetry::metrics::InstanceMeter;
 
 /// How large a request's head may be, and how much of an answer is prepared ahead of a slow reader, in bytes.
@@ -249,7 +250,7 @@ struct Connections {
 impl Connections {
     fn take<F: Future<Output = ()> + Send + 'static>(&mut self, serve: impl FnOnce(Arc<Meter>) -> F) {
         let meter = Meter::new();
-        let task = self.tasks.spawn(serve(Arc::clone(&meter)));
+        let task = self.tasks.spawn(boxed(serve(Arc::clone(&meter))));
         self.open.insert(task.id(), (meter, task));
     }
 
