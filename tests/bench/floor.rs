@@ -4,7 +4,7 @@
 //! it leaves out is what makes an agent: the login, the state on disk, retries, limits, the local API, the log.
 //!
 //! `floor URL SESSION INSTANCE CADENCE_SECONDS CA_FILE SOCKET`; the token is in the environment variable `FLOOR_TOKEN`. An
-//! empty CA_FILE: plain HTTP. An empty SOCKET: no game.
+//! empty CA_FILE: plain HTTP. An empty SOCKET: no game. SESSION and INSTANCE may be lists with commas: all of them in one process.
 //!
 //! `floor echo SOCKET` is the floor of the local API: it answers every request with `{}`.
 
@@ -28,7 +28,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<(), Failed> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next().ok_or("too few arguments");
     let first = next()?;
@@ -37,12 +37,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let (url, session, instance) = (Url::parse(&first)?, next()?, next()?);
     let (cadence, ca, socket) = (next()?.parse()?, next()?, next()?);
-    let backend = Backend { client: client(&ca)?, url, token: std::env::var("FLOOR_TOKEN")?, session, instance };
-    tokio::try_join!(backend.post(Duration::from_secs(cadence)), backend.poll(&socket))?;
+    let (client, token) = (client(&ca)?, std::env::var("FLOOR_TOKEN")?);
+    let mut all = tokio::task::JoinSet::new();
+    for (session, instance) in session.split(',').zip(instance.split(',')) {
+        let (client, url, token, socket) = (client.clone(), url.clone(), token.clone(), socket.clone());
+        let backend = Backend { client, url, token, session: session.to_owned(), instance: instance.to_owned() };
+        all.spawn(async move {
+            tokio::try_join!(backend.post(Duration::from_secs(cadence)), backend.poll(&socket)).map(|_never| ())
+        });
+    }
+    while let Some(ended) = all.join_next().await {
+        ended??;
+    }
     Ok(())
 }
 
-async fn echo(socket: &str) -> Result<(), Box<dyn Error>> {
+type Failed = Box<dyn Error + Send + Sync>;
+
+async fn echo(socket: &str) -> Result<(), Failed> {
     let listener = UnixListener::bind(socket)?;
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -56,7 +68,7 @@ async fn echo(socket: &str) -> Result<(), Box<dyn Error>> {
 }
 
 /// Trusts what the agent trusts: nobody over plain HTTP, else the machine's roots and the file.
-fn client(ca: &str) -> Result<Client, Box<dyn Error>> {
+fn client(ca: &str) -> Result<Client, Failed> {
     let mut roots = RootCertStore::empty();
     if !ca.is_empty() {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -80,7 +92,7 @@ struct Backend {
 }
 
 impl Backend {
-    async fn post(&self, cadence: Duration) -> Result<(), Box<dyn Error>> {
+    async fn post(&self, cadence: Duration) -> Result<(), Failed> {
         let url = self.url.join(&format!("/session/v1/session/{}/instance/health", self.session))?;
         let body = format!(r#"{{"instance_health":"healthy","instance_id":"{}"}}"#, self.instance);
         let mut slots = tokio::time::interval(cadence);
@@ -92,7 +104,7 @@ impl Backend {
         }
     }
 
-    async fn poll(&self, socket: &str) -> Result<(), Box<dyn Error>> {
+    async fn poll(&self, socket: &str) -> Result<(), Failed> {
         let mut game = match socket {
             "" => None,
             path => Some(UnixListener::bind(path)?.accept().await?.0),

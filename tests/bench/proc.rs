@@ -24,6 +24,10 @@ pub(crate) fn threads(pid: u32) -> f64 {
     number(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap(), "Threads:")
 }
 
+pub(crate) fn descriptors(pid: u32) -> f64 {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64
+}
+
 fn number(text: &str, field: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|rest| rest.split_whitespace().next()).and_then(|word| word.parse().ok()).unwrap_or(f64::NAN)

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rallyhere_agent::simulator::{AllocationSpec, Options, SessionSpec};
+use rallyhere_agent::simulator::{AllocationSpec, Fault, Options, SessionSpec};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
+use super::generations::is_new;
 use super::home::Home;
 use super::socket;
 use super::stage::{SESSION, Stage, options, until};
@@ -336,4 +337,59 @@ async fn a_warm_pool_is_allocated_one_by_one_and_refilled() {
     until("another warm game", async || Some(until_warm(&home, "pool-3").await).filter(|pid| *pid != warm[2])).await;
     agent.stop().await;
     stage.until_status("s-3", "closed").await;
+}
+
+#[tokio::test]
+async fn troubles_of_some_are_nobody_elses() {
+    // Today's notifications are changes of the session, which nobody can publish for one instance.
+    if is_new() {
+        return;
+    }
+    let names = ["well", "hooked", "poisoned", "full", "dark", "taken"];
+    let stage = Stage::with(Options { sessions: names.map(SessionSpec::new).into(), ..options() }).await;
+    let home = Home::new(&stage).alone().without("instance.session_id").env("RALLYHERE_AGENT_INSTANCES", "{}");
+    fs::create_dir(home.path("agent.d")).unwrap();
+    for name in names {
+        let hook = |command: &str| format!("notifications.deliver = \"exec\"\nnotifications.exec = {command}\n");
+        let more = match name {
+            "hooked" => hook("[\"sleep\", \"600\"]"),
+            "poisoned" => hook("[\"false\"]"),
+            "full" => "notifications.inbox_limit = 1".to_owned(),
+            _ => String::new(),
+        };
+        say(&home, name, &format!("instance.session_id = \"{name}\"\n{more}"));
+    }
+    let agent = home.start();
+    for name in names {
+        until_phase(&home, name, "serving").await;
+    }
+    let dark = instance_of(&stage, "dark").as_str().unwrap().to_owned();
+    let mut unanswered = Fault::Hang {}.on("poll");
+    unanswered.matching.path_contains = Some(dark);
+    stage.inject(unanswered);
+    stage.simulator.replace_instance("taken", Some("somebody-else")).unwrap();
+    for name in ["hooked", "poisoned", "full"] {
+        let some = ["one", "two", "three"].map(|message| json!({"message": message}));
+        stage.simulator.publish_to_session(name, &some).unwrap();
+    }
+    until_phase(&home, "taken", "superseded").await;
+    let shows = async |name: &str, pointer: &str, wanted: &str| {
+        let shown = async || status(&home, name).await.filter(|status| status.pointer(pointer) == Some(&json!(wanted)));
+        until(&format!("{name} with {pointer} {wanted}"), shown).await;
+    };
+    shows("full", "/notifications/state", "paused").await;
+    for message in ["a", "b", "c"] {
+        let ids = stage.simulator.publish_to_session("well", &[json!({"message": message})]).unwrap();
+        let (_, page) = socket::call(&door(&home, "well"), "GET", "/v1/notifications?wait=25", None).await.unwrap();
+        let page: Value = serde_json::from_str(&page).unwrap();
+        assert_eq!(page["notifications"][0]["message"], message, "each once, in order: {page}");
+        let done = json!({"notification_id": ids[0]});
+        socket::call(&door(&home, "well"), "POST", "/v1/notifications/ack", Some(&done)).await.unwrap();
+        for name in ["well", "hooked", "poisoned", "full", "dark"] {
+            until_beats(&stage, name, 1).await;
+        }
+    }
+    assert_eq!(stage.logins(), 1);
+    // A drain would wait for the game that has asked.
+    agent.kill().await;
 }
