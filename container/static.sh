@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the program as one static binary, for the package and the image, and prints where it is. It has all but `demo` and
 # `simulate`.
-# Usage: container/static.sh [--simulator]     --simulator: with those too, for tests
+# Usage: container/static.sh
 #
 # With musl where the toolchain has it (rustup target add x86_64-unknown-linux-musl; Debian's musl-tools for the C in it), else
 # with glibc: what glibc looks up by name is built in since 2.34. RALLYHERE_STATIC=musl or =gnu says which it must be.
@@ -21,9 +21,7 @@ if [[ $kind == gnu ]]; then
     export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
 fi
 # The simulated environment is for development: it is a twelfth of the program.
-without=(--no-default-features)
-if [[ ${1:-} == --simulator ]]; then without=(); fi
-cargo build --locked --release "${without[@]}" --target "$target" --bin rallyhere-agent >&2
+cargo build --locked --release --no-default-features --target "$target" --bin rallyhere-agent >&2
 
 binary=${CARGO_TARGET_DIR:-target}/$target/release/rallyhere-agent
 # Nothing to be loaded: the image has no other file.
