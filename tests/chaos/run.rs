@@ -184,15 +184,24 @@ impl Run {
 
     /// Starts it and waits until players may come.
     pub(crate) async fn serve(&mut self) {
+        // The first post may come before the instance is joinable, and the next one an hour later.
+        let before = self.simulator.read_ledger(|ledger| ledger.health.len());
         self.start();
-        self.until_serving().await;
+        self.until_joinable().await;
+        let simulator = self.simulator.clone();
+        let begun = move || simulator.read_ledger(|ledger| ledger.health.len() > before);
+        self.until("a health post", RECOVERY, begun).await;
     }
 
     pub(crate) async fn until_serving(&mut self) {
+        self.until_joinable().await;
+        self.until_beats(1).await;
+    }
+
+    async fn until_joinable(&mut self) {
         let simulator = self.simulator.clone();
         self.until("an instance that is joinable", RECOVERY, || join_status(&simulator) == "joinable").await;
         self.served = true;
-        self.until_beats(1).await;
     }
 
     pub(crate) fn pid(&self) -> u32 {
