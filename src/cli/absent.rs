@@ -18,8 +18,8 @@ pub(super) fn run(args: &Args, terminal: &mut Terminal<'_>) -> Exit {
     finish(terminal, |_| {
         let _all_the_same = &args.rest;
         Err(CommandError::NotDone(
-            "this build has no simulated environment, as it comes in the package and the image; in the source, `cargo run -- demo` \
-             and `cargo run -- simulate` have one"
+            "this build, which is that of the package and of the image, has no simulated environment: use `cargo run -- demo` or \
+             `cargo run -- simulate` in the source"
                 .to_owned(),
         ))
     })

@@ -140,7 +140,8 @@ impl SessionReader {
         if let Some(soonest) = self.quicker(common) {
             self.due = earlier(self.due, Some(soonest));
         }
-        if self.in_flight.is_none() && self.ready().is_some_and(|ready| ready <= common.now) && common.may_send() {
+        let due = self.patiently(self.due);
+        if self.in_flight.is_none() && due.is_some_and(|due| due <= common.now) && common.may_send() {
             let call = match (common.session_id(), &common.params.target) {
                 (Some(session), _) => Call::ReadSession { session: session.clone(), etag: self.current_etag(common) },
                 (None, super::params::Target::Session { session, .. }) => {
@@ -158,9 +159,9 @@ impl SessionReader {
         }
     }
 
-    /// When the next look may begin.
-    fn ready(&self) -> Option<Instant> {
-        self.due.max(self.due.and(self.patience))
+    /// Not before what Retry-After asked for.
+    fn patiently(&self, due: Option<Instant>) -> Option<Instant> {
+        due.max(due.and(self.patience))
     }
 
     /// Whether the reads stand for the notifications.
@@ -314,8 +315,7 @@ impl SessionReader {
             return None;
         }
         let hint = common.look.then(|| self.last.map_or(common.now, |last| last + HINT_GAP));
-        let next = earliest([self.due, hint, self.quicker(common)]);
-        next.max(next.and(self.patience))
+        self.patiently(earliest([self.due, hint, self.quicker(common)]))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rallyhere_agent::core::durable::{Content, Durable, Record, Report, SaidState};
@@ -163,6 +164,25 @@ async fn a_second_agent_is_told_who_has_the_directory_and_changes_nothing() {
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
     first.store.close(LONG).await.unwrap();
     assert_eq!(open(&dir).findings, []);
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_while_somebody_asks_who_has_the_directory_is_not_refused() {
+    let (_outer, dir) = state();
+    write(&dir, 0..1, false).await;
+    // Asking holds the lock for a moment, as `doctor` does; here without a pause.
+    let (going_on, asked) = (Arc::new(()), dir.clone());
+    let goes_on = Arc::downgrade(&going_on);
+    let asker = std::thread::spawn(move || {
+        while goes_on.strong_count() > 0 {
+            store::holder_of(&asked).unwrap();
+        }
+    });
+    for _ in 0..50 {
+        open(&dir).store.close(LONG).await.unwrap();
+    }
+    drop(going_on);
+    asker.join().unwrap();
 }
 
 #[tokio::test]
