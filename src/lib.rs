@@ -36,7 +36,7 @@
 //! | [`ports`] | the traits between driver and world, the handle of an instance | `core` |
 //! | [`driver`] | the one loop: drain actions, publish, wait, hand in | `core`, `ports`, [`clock`] |
 //! | [`io`] | HTTP client, local API and the Agones SDK in it, the game's process and probes, files that allocate, store, service manager, signals, the end of the host | `ports`, `wire`, its slice of settings, [`telemetry::metrics`], [`telemetry::thin`] |
-//! | [`config`] | raw, merged, validated settings | `core` types |
+//! | [`config`] | raw, merged, validated settings | `core` types, `wire::reader` |
 //! | [`simulator`] | a RallyHere environment in memory, left out of what is shipped (the feature of that name); shares no rule with the client | `clock` |
 //! | [`telemetry`] | logs, [metrics](telemetry::metrics) | settings, `core` |
 //! | [`cli`] | one file per command; puts everything together | all |

@@ -17,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::clock;
 use crate::config::secret::{Secret, SecretOrigin};
 use crate::config::settings::Surroundings;
+use crate::wire::reader;
 
 mod error;
 mod target;
@@ -139,9 +140,9 @@ impl Client {
         };
         let not_understood = |source| ClientError::NotUnderstood { target: target.clone(), call: call.clone(), source };
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(not_understood);
+            return reader::document(&bytes).map_err(not_understood);
         }
-        let RefusalShape { error } = serde_json::from_slice(&bytes).map_err(not_understood)?;
+        let RefusalShape { error } = reader::document(&bytes).map_err(not_understood)?;
         Err(ClientError::Refused {
             call,
             status: status.as_u16(),

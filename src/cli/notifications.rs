@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Connect};
 use super::{CommandError, Terminal};
+use crate::wire::reader;
 
 /// How long the agent holds one call while nothing comes.
 const HELD: Duration = Duration::from_secs(25);
@@ -110,7 +111,7 @@ pub(super) async fn run(args: &Args, client: &Client, terminal: &mut Terminal<'_
 /// # Errors
 /// If the answer is no list of notifications.
 pub fn lines(answer: &[u8]) -> Result<Vec<String>, serde_json::Error> {
-    let page: Page = serde_json::from_slice(answer)?;
+    let page: Page = reader::document(answer)?;
     Ok(page.notifications.into_iter().map(|entry| entry.line).collect())
 }
 

@@ -1,13 +1,24 @@
 //! The two forms of a value: `config` lays layers of its own form over each other, everything else reads and writes TOML's.
 //!
-//! [`Raw`](super::raw::Raw) knows TOML's form only. For every form that it can be read from or written to, all of serde's code for it
+//! [`Raw`] is written as TOML and read as JSON only. For every form that it can be read from or written to, all of serde's code for it
 //! is compiled once more, which is 100 kB.
 
 use config::{Map, Value, ValueKind};
 
+use super::raw::Raw;
+use crate::wire::reader::{self, Misfit};
+
+/// Settings out of a table of TOML's, by way of JSON: they are read with the same code as everything else.
+pub(super) fn read(table: &toml::Table) -> Result<Raw, Misfit> {
+    let text = serde_json::to_vec(table).map_err(|error| Misfit { path: String::new(), error })?;
+    reader::read(&text)
+}
+
 /// A table of `config`'s as one of TOML's.
 pub(super) fn table(values: &Map<String, Value>) -> toml::Table {
-    values.iter().map(|(name, value)| (name.clone(), to_toml(value))).collect()
+    let mut table = toml::Table::new();
+    table.extend(values.iter().map(|(name, value)| (name.clone(), to_toml(value))));
+    table
 }
 
 fn to_toml(value: &Value) -> toml::Value {

@@ -12,6 +12,7 @@ use super::raw::Raw;
 use super::settings::Surroundings;
 use super::shape::{Kind, Shape};
 use super::strict::{self, Parsed};
+use crate::wire::reader::Misfit;
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "RALLYHERE_AGENT_";
@@ -43,7 +44,7 @@ pub(super) fn merge(layers: Vec<Layer>) -> Result<Merged, Mistake> {
     let (mut secrets, mut origins, mut host) = (BTreeMap::new(), BTreeMap::new(), false);
     for mut layer in layers {
         secrets.extend(layer.secrets.drain(..).map(|secret| (secret.key.clone(), secret)));
-        origins.append(&mut layer.named);
+        origins.extend(std::mem::take(&mut layer.named));
         host |= layer.host;
         builder = builder.add_source(layer);
     }
@@ -53,8 +54,7 @@ pub(super) fn merge(layers: Vec<Layer>) -> Result<Merged, Mistake> {
     let ValueKind::Table(values) = &merged.cache.kind else {
         return Err(internal(String::new(), "the merged settings are no table".to_owned()));
     };
-    let raw = form::table(values).try_into();
-    let raw = raw.map_err(|error: toml::de::Error| internal(String::new(), error.message().to_owned()))?;
+    let raw = form::read(&form::table(values)).map_err(|Misfit { path, error }| internal(path, error.to_string()))?;
     Ok(Merged { raw, origins, secrets, host })
 }
 

@@ -2,11 +2,13 @@
 //!
 //! For text whose grammar was checked. It reads out of the bytes, value by value ([`super::spans`]), so that junk costs no
 //! memory. It is one plain type and not a wrapper around `serde_json`'s reader: that would be built again for every type that
-//! is read, and for every type in it, which was a twentieth of the program.
+//! is read, and for every type in it, which was a twentieth of the program. And a struct is an object: `serde_json` would take a
+//! list for one too, which nobody writes, and which is as much code again.
 
 use serde::de::value::{MapAccessDeserializer, StringDeserializer};
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Unexpected, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Expected, IgnoredAny, MapAccess, SeqAccess,
+    Unexpected, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Number};
@@ -33,6 +35,15 @@ pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Misfit> {
     let mut steps = Vec::new();
     T::deserialize(Reader { text: text.trim_ascii(), levels: 0, steps: &mut steps })
         .map_err(|error| Misfit { path: path(&steps), error })
+}
+
+/// Reads a whole document of which nothing is known.
+///
+/// # Errors
+/// If it is not JSON, or does not fit the type.
+pub fn document<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice::<IgnoredAny>(text)?;
+    read(text).map_err(|misfit| misfit.error)
 }
 
 /// The way to the place of an error, from the inside out.
@@ -78,6 +89,62 @@ impl<'de> Reader<'de, '_> {
             Ok(_) | Err(_) => visitor.visit_string(serde_json::from_slice(self.text)?),
         }
     }
+
+    fn visit_object<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let levels = self.deeper()?;
+        let fields = spans::fields(self.text).into_iter().flatten();
+        visitor.visit_map(Inside { entries: fields, levels, steps: self.steps, now: (&[], &[]) })
+    }
+
+    fn visit_list<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let levels = self.deeper()?;
+        let entries = spans::elements(self.text).into_iter().flatten().enumerate();
+        let mut elements = Inside { entries, levels, steps: self.steps, now: (&[], &[]) };
+        let read = visitor.visit_seq(&mut elements)?;
+        // Where a pair is read.
+        if elements.entries.next().is_some() { Err(Error::custom("the list is too long")) } else { Ok(read) }
+    }
+
+    /// What to say where the type wants another kind of value.
+    fn misfit(&self, wanted: &dyn Expected) -> Error {
+        let name: String;
+        let found = match self.text {
+            [b'"', ..] => match serde_json::from_slice(self.text) {
+                Ok(text) => {
+                    name = text;
+                    Unexpected::Str(&name)
+                }
+                Err(error) => return error,
+            },
+            [b'{', ..] => Unexpected::Map,
+            [b'[', ..] => Unexpected::Seq,
+            b"null" => Unexpected::Unit,
+            b"true" => Unexpected::Bool(true),
+            b"false" => Unexpected::Bool(false),
+            number => match serde_json::from_slice::<Number>(number) {
+                Ok(number) => unexpected(&number),
+                Err(error) => return error,
+            },
+        };
+        Error::invalid_type(found, wanted)
+    }
+}
+
+fn unexpected(number: &Number) -> Unexpected<'static> {
+    match (number.as_u64(), number.as_i64(), number.as_f64()) {
+        (Some(number), _, _) => Unexpected::Unsigned(number),
+        (None, Some(number), _) => Unexpected::Signed(number),
+        (None, None, number) => Unexpected::Float(number.unwrap_or_default()),
+    }
+}
+
+/// The kinds that a type asks for by name, each with the beginnings of a value that fits.
+macro_rules! only {
+    ($first:pat, $visit:ident: $($method:ident)*) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            if matches!(self.text, [$first, ..]) { self.$visit(visitor) } else { Err(self.misfit(&visitor)) }
+        })*
+    };
 }
 
 impl<'de> Deserializer<'de> for Reader<'de, '_> {
@@ -86,24 +153,39 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.text {
             [b'"', ..] => self.visit_text(visitor),
-            [b'{', ..] => {
-                let levels = self.deeper()?;
-                let fields = spans::fields(self.text).into_iter().flatten();
-                visitor.visit_map(Inside { entries: fields, levels, steps: self.steps, now: (&[], &[]) })
-            }
-            [b'[', ..] => {
-                let levels = self.deeper()?;
-                let entries = spans::elements(self.text).into_iter().flatten().enumerate();
-                let mut elements = Inside { entries, levels, steps: self.steps, now: (&[], &[]) };
-                let read = visitor.visit_seq(&mut elements)?;
-                // Where a struct is read from a list, or a pair.
-                if elements.entries.next().is_some() { Err(Error::custom("the list is too long")) } else { Ok(read) }
-            }
+            [b'{', ..] => self.visit_object(visitor),
+            [b'[', ..] => self.visit_list(visitor),
             b"null" => visitor.visit_unit(),
             b"true" => visitor.visit_bool(true),
             b"false" => visitor.visit_bool(false),
             number => serde_json::from_slice::<Number>(number)?.deserialize_any(visitor),
         }
+    }
+
+    only! { b'"', visit_text: deserialize_str deserialize_string deserialize_identifier }
+    only! { b'[', visit_list: deserialize_seq }
+    only! { b'{', visit_object: deserialize_map }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -140,8 +222,7 @@ impl<'de> Deserializer<'de> for Reader<'de, '_> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
     }
 }
 
@@ -237,7 +318,6 @@ mod tests {
             r#"{"number":1}"#,
             r#" { "number" : -1.5e3 , "kind":null, "list" : [ {"number":0,"kind":"plain"}, {"number":18446744073709551615} ] } "#,
             r#"{"kind":{"with":7},"texts":{"a\"}":"\u00e4\n","ä":"","\\":"]"},"number":2}"#,
-            r#"[[],{},null,1,[2]]"#,
         ] {
             assert_eq!(read::<Value>(text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap(), "{text}");
             let (ours, theirs) = (read::<Whole>(text.as_bytes()), serde_json::from_str::<Whole>(text));
@@ -248,7 +328,10 @@ mod tests {
     #[test]
     fn a_misfit_says_where() {
         for (text, path, says) in [
-            ("[[],{},null,1,2]", ".", "the list is too long"),
+            ("[[],{},null,1]", ".", "invalid type: sequence, expected struct Whole"),
+            (r#"{"number":1,"list":{}}"#, "list", "invalid type: map, expected a sequence"),
+            (r#"{"number":1,"texts":["a"]}"#, "texts", "invalid type: sequence, expected a map"),
+            (r#"{"number":1,"texts":{"a":null}}"#, "texts.a", "invalid type: null, expected a string"),
             ("{}", ".", "missing field `number`"),
             (r#"{"number":"1"}"#, "number", "invalid type: string \"1\", expected f64"),
             (r#"{"number":null}"#, "number", "invalid type: null, expected f64"),

@@ -10,10 +10,12 @@ use std::sync::LazyLock;
 
 use super::Checker;
 use crate::config::error::dotted;
+use crate::config::form;
 use crate::config::raw::Raw;
 use crate::config::settings::{Instance, Written};
 use crate::config::shape::{COUNT, OWN};
 use crate::core::ids::InstanceName;
+use crate::wire::reader::Misfit;
 
 /// The name of the one instance where there is no table of them.
 const ONLY: &str = "default";
@@ -92,7 +94,7 @@ impl Checker<'_> {
             match overlaid(self.raw, own) {
                 Ok(raw) => made.push((name, raw)),
                 Err(error) => {
-                    self.refuse(of, error.message().to_owned());
+                    self.refuse(of, error);
                     break;
                 }
             }
@@ -149,8 +151,8 @@ impl Checker<'_> {
 }
 
 /// The keys of an instance: its own over those of all.
-fn overlaid(all: &Raw, own: toml::Value) -> Result<Raw, toml::de::Error> {
-    let mut keys = toml::Table::try_from(all).map_err(<toml::de::Error as serde::de::Error>::custom)?;
+fn overlaid(all: &Raw, own: toml::Value) -> Result<Raw, String> {
+    let mut keys = toml::Table::try_from(all).map_err(|error| error.to_string())?;
     keys.remove("instances");
     if let toml::Value::Table(own) = own {
         for (section, value) in own {
@@ -159,7 +161,7 @@ fn overlaid(all: &Raw, own: toml::Value) -> Result<Raw, toml::de::Error> {
             }
         }
     }
-    keys.try_into()
+    form::read(&keys).map_err(|Misfit { path, error }| format!("{path}: {error}"))
 }
 
 fn lay_over(below: &mut toml::Value, above: toml::Value) {

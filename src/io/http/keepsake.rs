@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::config::settings::{Auth, Environment};
 use crate::core::auth::PAST_ATTEMPTS;
+use crate::wire::reader;
 
 /// The file's name in the state directory.
 const NAME: &str = "login";
@@ -183,7 +184,7 @@ fn read(path: &Path) -> io::Result<Kept> {
     }
     let mut text = Zeroizing::new(Vec::new());
     file.take(SIZE_LIMIT).read_to_end(&mut text)?;
-    let kept: Kept = serde_json::from_slice(&text)?;
+    let kept: Kept = reader::document(&text)?;
     if kept.v == VERSION { Ok(kept) } else { Err(io::Error::other("it is of another version")) }
 }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::frame;
 use crate::core::durable::{Durable, Record};
 use crate::core::ids::InstanceName;
+use crate::wire::reader;
 
 /// The state of all instances: the sum of what is on disk, or is to be.
 pub(super) type Mirror = BTreeMap<InstanceName, Durable>;
@@ -82,7 +83,7 @@ struct End {
 
 /// Understands a payload; `None` if it is of a newer version or not ours.
 pub(super) fn decode(bytes: &[u8]) -> Option<Payload> {
-    let any: Any = serde_json::from_slice(bytes).ok().filter(|any: &Any| any.v == VERSION)?;
+    let any: Any = reader::document(bytes).ok().filter(|any: &Any| any.v == VERSION)?;
     match any {
         Any { file: Some(head), .. } => Some(Payload::File(head)),
         Any { end: Some(End { frames }), .. } => Some(Payload::End { frames }),

@@ -56,7 +56,7 @@ fn may_import(room: &str) -> Option<&'static [&'static str]> {
         "core" => &["core"],
         "wire" => &["wire", "core"],
         "ports" => &["core", "wire"],
-        "config" => &["config", "core"],
+        "config" => &["config", "core", "wire::reader"],
         "driver" => &["driver", "core", "ports", "clock", "telemetry::thin"],
         "io" => &[
             "io",

@@ -10,6 +10,7 @@ use tonic::Code;
 use super::super::engine::Engine;
 use super::super::failure::Failure;
 use crate::io::local::body;
+use crate::wire::reader;
 
 /// A message without fields.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -90,8 +91,7 @@ fn parse_one<M: DeserializeOwned + Default>(bytes: &[u8]) -> Result<M, Failure> 
     let bytes = bytes.trim_ascii();
     match bytes.first() {
         None => Ok(M::default()),
-        // serde would take a list for a message too.
-        Some(b'{') => serde_json::from_slice(bytes).map_err(|error| bad(&error)),
+        Some(b'{') => reader::document(bytes).map_err(|error| bad(&error)),
         Some(_) => Err(bad(&"it must be a JSON object, {…}")),
     }
 }
