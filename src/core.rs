@@ -24,6 +24,7 @@ mod lifecycle;
 mod listing;
 pub mod machine;
 mod notifications;
+pub(crate) mod ordered;
 pub mod outbox;
 pub mod params;
 pub mod phase;

@@ -8,5 +8,5 @@ fn main() -> ExitCode {
     // A variable that is not UTF-8 is none of ours.
     let env =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    rallyhere_agent::cli::main(std::env::args_os(), &Surroundings { env: env.collect() }).into()
+    rallyhere_agent::cli::main(std::env::args_os(), &Surroundings::of(env)).into()
 }

@@ -1,6 +1,6 @@
 //! What the program uses: every value present, typed and checked. Made by [`super::load`] only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::secret::Secret;
 use crate::core::ids::InstanceName;
 use crate::core::instance::Health;
+use crate::core::ordered;
 use crate::core::params::Params;
 use crate::core::proxy::Pattern;
 
@@ -118,8 +119,7 @@ impl Written {
     /// The keys that do not say the same in both, in order.
     pub fn changed(&self, other: &Self) -> Vec<String> {
         let differ = |key: &&String| self.0.get(*key) != other.0.get(*key);
-        let keys: BTreeSet<&String> = self.0.keys().chain(other.0.keys()).filter(differ).collect();
-        keys.into_iter().cloned().collect()
+        ordered::set(self.0.keys().chain(other.0.keys()).filter(differ)).into_iter().cloned().collect()
     }
 }
 
@@ -342,6 +342,13 @@ pub enum LogFormat {
 pub struct Surroundings {
     /// Environment variables.
     pub env: BTreeMap<String, String>,
+}
+
+impl Surroundings {
+    /// Of these variables.
+    pub fn of(env: impl Iterator<Item = (String, String)>) -> Self {
+        Self { env: ordered::map(env) }
+    }
 }
 
 impl fmt::Debug for Surroundings {

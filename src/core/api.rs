@@ -29,6 +29,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::call::{CallKind, Failure, FailureKind};
+use super::ordered;
 
 /// How long something is taken for gone before it is tried again: at first, and at most.
 const LIMIT: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(3600));
@@ -395,7 +396,7 @@ impl Api {
         let fixed = Feature::ALL.into_iter().filter(fixed).map(|feature| (feature, None));
         let found = self.findings.iter().filter(|(feature, found)| found.gone && !self.is_fixed(**feature));
         let found = found.map(|(feature, found)| (*feature, Some((found.since, found.until))));
-        ApiView { choice: self.choice, is_new: self.is_new(), gone: fixed.chain(found).collect() }
+        ApiView { choice: self.choice, is_new: self.is_new(), gone: ordered::map(fixed.chain(found)) }
     }
 }
 

@@ -24,6 +24,7 @@ use super::event::{Denied, Granted, Said, StoreFault};
 use super::game::Game;
 use super::ids::{RequestId, Ticket};
 use super::instance::{CustomData, Health, JoinStatus};
+use super::ordered;
 use super::params::Target;
 use super::phase::Phase;
 use super::publisher::Publisher;
@@ -289,7 +290,7 @@ pub(super) fn published(common: &Common) -> CustomData {
         let value = [labels.get(key), annotations.get(key)].into_iter().flatten().find(|value| !value.is_empty())?;
         Some((key.clone(), value.clone()))
     });
-    found.collect()
+    ordered::map(found)
 }
 
 fn is_ending(phase: Phase) -> bool {

@@ -37,6 +37,7 @@ use super::local::server::{self, Calls, Door};
 use super::local::status::Status;
 use super::local::{self, Limits};
 use crate::config::settings;
+use crate::core::ordered;
 use crate::core::phase::Phase;
 use crate::core::roll;
 use crate::core::snapshot::Snapshot;
@@ -260,6 +261,6 @@ async fn status(State(shown): State<Arc<Shown>>) -> Response {
     let instances = snapshots.iter().zip(waiting);
     let instances = instances.map(|(snapshot, waiting)| Status { settings_waiting: waiting, ..Status::of(snapshot) });
     let instances = instances.collect();
-    let counts = roll::call(snapshots.iter().map(|snapshot| &**snapshot)).into_iter().collect();
+    let counts = ordered::map(roll::call(snapshots.iter().map(|snapshot| &**snapshot)));
     json_of(StatusCode::OK, &AllStatus { version: env!("CARGO_PKG_VERSION"), counts, instances })
 }

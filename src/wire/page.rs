@@ -12,6 +12,7 @@ use super::spans;
 use crate::core::call::Page;
 use crate::core::ids::{Etag, NotificationId};
 use crate::core::instance::{CustomData, Notification};
+use crate::core::ordered;
 
 /// Reads a page, and of it at most `limit` usable entries: the rest comes with the next poll, for the cursor stops there too.
 pub(super) fn page(body: &[u8], limit: usize) -> Result<Page, Unreadable> {
@@ -97,7 +98,7 @@ impl Entry {
                 Some(EntryKey::CustomData) => {
                     // Texts by contract: whatever else is in there is left out.
                     let texts = spans::fields(value).into_iter().flatten();
-                    fields.custom_data = texts.filter_map(|(name, text)| read(name).zip(read(text))).collect();
+                    fields.custom_data = ordered::map(texts.filter_map(|(name, text)| read(name).zip(read(text))));
                 }
                 Some(EntryKey::Other) | None => {}
             }

@@ -1,6 +1,5 @@
 //! The backend: the way there, its clock, the login, and what the client may do.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::Chain;
@@ -10,6 +9,7 @@ use crate::config::settings::{Auth, Instance, Settings};
 use crate::core::allocation::Source;
 use crate::core::call::{CallKind, Failure, FailureKind, Login};
 use crate::core::ids::{Generation, InstanceId};
+use crate::core::ordered;
 use crate::core::params::Target;
 use crate::io::http::HttpBackend;
 use crate::io::http::reach::Reach;
@@ -164,7 +164,7 @@ async fn permissions(settings: &Settings, backend: &HttpBackend, logged_in: bool
         }
     }
     let writes = [CallKind::Update, CallKind::PostHealth, CallKind::Fubar, CallKind::PostEvent, CallKind::Audit];
-    for permission in writes.map(CallKind::permission).into_iter().collect::<BTreeSet<_>>() {
+    for permission in ordered::set(writes.map(CallKind::permission)) {
         findings.not_checked(permission, "only a write would show it");
     }
 }

@@ -11,7 +11,9 @@ use serde::Deserialize;
 
 use super::messages::{Address, GameServer, Health, ObjectMeta, Port, Spec, Status};
 use crate::core::instance::{CustomData, StartupParams};
+use crate::core::ordered;
 use crate::core::sdk::{SdkView, Told};
+use crate::wire::reader;
 
 /// What Agones puts before the key of a label or an annotation that the game sets.
 const SDK_PREFIX: &str = "agones.dev/sdk-";
@@ -81,7 +83,7 @@ fn message(view: &SdkView) -> GameServer {
             creation_timestamp: view.created.as_second(),
             deletion_timestamp: view.deletion.map_or(0, Timestamp::as_second),
             annotations: annotations(view),
-            labels: prefixed(&view.labels).collect(),
+            labels: ordered::map(prefixed(&view.labels)),
         }),
         spec: Some(Spec { health: Some(health(view)) }),
         status: Some(status(view)),
@@ -93,7 +95,7 @@ fn prefixed(said: &BTreeMap<String, String>) -> impl Iterator<Item = (String, St
 }
 
 fn annotations(view: &SdkView) -> BTreeMap<String, String> {
-    let mut all: BTreeMap<String, String> = prefixed(&view.annotations).collect();
+    let mut all = ordered::map(prefixed(&view.annotations));
     let mut ours = |name: String, value: &str| {
         if !value.is_empty() {
             all.insert(format!("{OUR_PREFIX}{name}"), value.to_owned());
@@ -138,7 +140,7 @@ fn startup_params(document: &str) -> Option<StartupParams> {
         misc_params: Option<String>,
         custom_data: Option<CustomData>,
     }
-    let session: Session = serde_json::from_str(document).ok()?;
+    let session: Session = reader::document(document.as_bytes()).ok()?;
     let Params { map, mode, misc_params, custom_data } = session.instance?.instance_startup_params?;
     Some(StartupParams {
         map: map.unwrap_or_default(),

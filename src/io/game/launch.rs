@@ -14,6 +14,7 @@ use tokio::process::Child;
 use super::Reach;
 use crate::config::settings::Command;
 use crate::core::ids::{AllocationId, InstanceId, SessionId};
+use crate::core::ordered;
 use crate::io::child::is_withheld;
 
 /// What the game is told of whom it serves.
@@ -33,7 +34,7 @@ pub(super) fn environment(
     whom: &Whom,
 ) -> BTreeMap<String, String> {
     let inherited = agents.iter().filter(|(name, _)| !is_withheld(OsStr::new(name))).chain(games);
-    let mut out: BTreeMap<String, String> = inherited.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let mut out = ordered::map(inherited.map(|(name, value)| (name.clone(), value.clone())));
     let told = [
         ("RALLYHERE_AGENT_SOCKET", reach.socket.as_ref().map(|path| path.display().to_string())),
         ("RALLYHERE_AGENT_URL", reach.http.map(|address| format!("http://{address}"))),
