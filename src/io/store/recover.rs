@@ -282,7 +282,8 @@ pub(super) fn archive<D: Disk>(disk: &mut D, found: &mut Recovered, belongs: &dy
 
 /// A name to keep a file under that nothing has yet.
 fn free_name<D: Disk>(disk: &mut D, file: &str, why: &str) -> String {
-    let name = format!("{file}.{why}-{}", crate::clock::wall().strftime("%Y%m%dT%H%M%SZ"));
+    let at = format!("{:.0}", crate::clock::wall()).replace(['-', ':'], "");
+    let name = format!("{file}.{why}-{at}");
     let mut candidate = name.clone();
     let mut number = 1_u32;
     while disk.exists(&candidate) {
