@@ -18,6 +18,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::auth::REDACTED;
@@ -184,7 +185,7 @@ impl Checker<'_> {
             environment: environment?,
             auth: auth?,
             host,
-            instances: instances?,
+            instances: instances?.into_iter().map(Arc::new).collect(),
             proxy: proxy?,
             admin: admin?,
             state: state?,
@@ -205,7 +206,7 @@ impl Checker<'_> {
         let hand_off = self.hand_off();
         let local_api = self.local_api(socket);
         Some(Instance {
-            params: params?,
+            params: Arc::new(params?),
             local_api: local_api?,
             game: game?,
             probes: probes?,
