@@ -175,7 +175,7 @@ impl Checker<'_> {
     fn settings(&mut self, host: bool) -> Option<Settings> {
         let environment = self.environment();
         let auth = self.auth();
-        let instances = if host { self.instances() } else { self.only().map(|instance| vec![instance]) };
+        let instances = if host { self.instances() } else { self.only().map(|instance| vec![Arc::new(instance)]) };
         let proxy = self.proxy(instances.as_deref().unwrap_or_default());
         let admin = self.admin(instances.as_deref().unwrap_or_default());
         let state = self.state();
@@ -185,7 +185,7 @@ impl Checker<'_> {
             environment: environment?,
             auth: auth?,
             host,
-            instances: instances?.into_iter().map(Arc::new).collect(),
+            instances: instances?,
             proxy: proxy?,
             admin: admin?,
             state: state?,

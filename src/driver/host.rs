@@ -36,7 +36,7 @@ pub struct Newborn<G> {
     /// Where its orders go.
     pub side: G,
     /// What is found out about its game.
-    pub game: mpsc::Receiver<Box<GameEvent>>,
+    pub game: Option<mpsc::Receiver<Box<GameEvent>>>,
     /// What its next lives begin with, if it is to have any.
     pub again: Option<Box<Again>>,
     /// When its life begins; until then it only listens. See [`Pace`].
@@ -141,7 +141,7 @@ impl Host {
         let mut auth = self.auth.clone();
         // The login may have been quicker than we are: what it shows now is news to this loop.
         auth.mark_changed();
-        let inbox = Inbox { commands: orders, asked: Some(asked), auth: Some(auth), game: Some(game) };
+        let inbox = Inbox { commands: orders, asked: Some(asked), auth: Some(auth), game };
         let world =
             InstanceWorld::new(name.clone(), backend.clone(), store.clone(), side, self.login.clone(), snapshots);
         let world = Box::new(world);

@@ -101,7 +101,8 @@ pub struct Watched {
 /// Where the core's orders go. See [`Side`].
 #[derive(Debug, Clone)]
 pub struct GameSide {
-    orders: mpsc::Sender<Box<Order>>,
+    /// `None`: nobody has said where the game is, so there is no keeper.
+    orders: Option<mpsc::Sender<Box<Order>>>,
     settings: Arc<Instance>,
 }
 
@@ -115,18 +116,23 @@ pub struct Keeper {
     sinks: Option<[OwnedFd; 2]>,
 }
 
-/// The game's side of one instance: where orders go, what comes back, and what must run for both.
-pub fn side(settings: Arc<Instance>) -> (GameSide, mpsc::Receiver<Box<GameEvent>>, Keeper) {
+/// The game's side of one instance: where orders go, what comes back, and what must run for both. Of a game of which nobody has
+/// said where it is, and that no probe asks, nothing ever comes back, and no order means anything to it.
+pub fn side(settings: Arc<Instance>) -> (GameSide, Option<(mpsc::Receiver<Box<GameEvent>>, Keeper)>) {
+    if settings.game.source == GameSource::Unknown && settings.probes.is_empty() {
+        return (GameSide { orders: None, settings }, None);
+    }
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (events, told) = mpsc::channel(EVENTS);
     let (watched, _) = latest::channel(None);
     let keeper = Keeper { settings: Arc::clone(&settings), orders: ordered, events, watched, sinks: None };
-    (GameSide { orders, settings }, told, keeper)
+    (GameSide { orders: Some(orders), settings }, Some((told, keeper)))
 }
 
 impl Side for GameSide {
     fn order(&self, order: Order) {
-        if self.orders.try_send(Box::new(order)).is_err() {
+        let Some(orders) = &self.orders else { return };
+        if orders.try_send(Box::new(order)).is_err() {
             tracing::warn!("the keeper of the game's process is gone or stuck; an order was dropped");
         }
     }

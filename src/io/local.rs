@@ -158,7 +158,8 @@ impl LocalApi {
     /// # Errors
     /// If one of them cannot be opened; then none is, and a socket file that was made is removed again.
     pub fn bind(settings: &settings::LocalApi, handle: InstanceHandle) -> Result<Self, LocalApiError> {
-        let mut doors = Vec::new();
+        // A socket, seldom an address besides, and the one for gRPC.
+        let mut doors = Vec::with_capacity(1);
         if let Some(path) = &settings.socket {
             doors.push(socket::open(path)?);
         }

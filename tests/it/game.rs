@@ -77,7 +77,8 @@ impl Kept {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = settings(dir.path(), &game.replace("DIR", dir.path().to_str().unwrap()));
         change(&mut settings);
-        let (side, events, keeper) = game::side(Arc::new(settings));
+        let (side, kept) = game::side(Arc::new(settings));
+        let (events, keeper) = kept.expect("a game to keep");
         let file = |name: &str| OwnedFd::from(File::create(dir.path().join(name)).unwrap());
         let keeper = keeper.passing_to(file("stdout"), file("stderr"));
         let watched = keeper.watched();

@@ -100,7 +100,8 @@ impl Station {
         ground.started += 1;
         let seed = ground.seed.wrapping_add(ground.started);
         let birth = Birth { durable, fresh_id: fresh_id(), seed, wall: clock::wall() };
-        let (side, game, keeper) = game::side(Arc::clone(&settings));
+        let (side, kept) = game::side(Arc::clone(&settings));
+        let (game, keeper) = kept.unzip();
         let params = Arc::clone(&settings.params);
         let again = settings
             .recycle
@@ -129,7 +130,9 @@ impl Station {
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
         servers.spawn(boxed(observe::watch(handle.clone(), Arc::clone(&meter), Arc::clone(&ground.news))));
-        servers.spawn(boxed(keeper.run(reach, boxed(until(stopped.clone())))));
+        if let Some(keeper) = keeper {
+            servers.spawn(boxed(keeper.run(reach, boxed(until(stopped.clone())))));
+        }
         if allocation::source_of(&settings).is_some() {
             servers.spawn(boxed(ask_for_allocations(Arc::clone(&settings), handle.clone(), until(stopped.clone()))));
         }
