@@ -40,13 +40,14 @@ mod tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use error::{ConfigError, Mistake};
 pub use files::FileError;
 pub use secret::Secret;
 pub use settings::{Settings, Surroundings};
 
-use self::settings::{Auth, Instance};
+use self::settings::Auth;
 use self::strict::Parsed;
 
 /// The configuration file where none is named. It may be absent.
@@ -160,8 +161,8 @@ pub fn reload_secrets(settings: &Settings) -> (Settings, Vec<Mistake>) {
         }
         Auth::AccessToken { token } => again("auth.access_token_file", token),
     }
-    for Instance { local_api, .. } in &mut settings.instances {
-        if let Some(token) = &mut local_api.token {
+    for instance in settings.instances.iter_mut().filter(|instance| instance.local_api.token.is_some()) {
+        if let Some(token) = &mut Arc::make_mut(instance).local_api.token {
             again("local_api.token_file", token);
         }
     }

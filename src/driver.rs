@@ -41,6 +41,29 @@ pub trait World<M: Machine> {
     fn game(&mut self, event: GameEvent) -> Option<M::Event>;
 }
 
+/// A world in a box, which is handed on without room for it in every future on the way.
+impl<M: Machine, W: World<M>> World<M> for Box<W> {
+    fn perform(&mut self, action: M::Action, tasks: &mut Tasks<M::Event>) {
+        W::perform(self, action, tasks);
+    }
+
+    fn publish(&mut self, snapshot: M::Snapshot) {
+        W::publish(self, snapshot);
+    }
+
+    fn asked(&mut self, asked: Asked) -> Option<M::Event> {
+        W::asked(self, asked)
+    }
+
+    fn auth(&mut self, view: Arc<AuthView>) -> Option<M::Event> {
+        W::auth(self, view)
+    }
+
+    fn game(&mut self, event: GameEvent) -> Option<M::Event> {
+        W::game(self, event)
+    }
+}
+
 /// Where a loop's outside events come from. A queue of tokio has room for 32 entries from its beginning, whatever they are: what is
 /// large comes in a box.
 #[derive(Debug)]
@@ -52,7 +75,7 @@ pub struct Inbox<E> {
     /// The login, for an instance.
     pub auth: Option<watch::Receiver<Arc<AuthView>>>,
     /// The game's process and probes, for an instance.
-    pub game: Option<mpsc::Receiver<GameEvent>>,
+    pub game: Option<mpsc::Receiver<Box<GameEvent>>>,
 }
 
 /// When a loop last turned, in milliseconds since it began; for the watchdog.
@@ -107,7 +130,8 @@ impl Default for Pulse {
 pub struct Tasks<E> {
     set: JoinSet<E>,
     /// What to say if a task is lost to a fault of ours, so that nobody waits for ever.
-    fallbacks: HashMap<Id, E>,
+    /// In boxes: the table has room for more of them than ever come together.
+    fallbacks: HashMap<Id, Box<E>>,
 }
 
 impl<E: Send + 'static> Tasks<E> {
@@ -118,7 +142,7 @@ impl<E: Send + 'static> Tasks<E> {
     /// Begins something that ends in an event.
     pub fn spawn(&mut self, work: impl Future<Output = E> + Send + 'static, fallback: E) -> AbortHandle {
         let handle = self.set.spawn(boxed(work));
-        self.fallbacks.insert(handle.id(), fallback);
+        self.fallbacks.insert(handle.id(), Box::new(fallback));
         handle
     }
 
@@ -135,7 +159,7 @@ impl<E: Send + 'static> Tasks<E> {
                     if lost.is_panic() {
                         tracing::error!(error = %lost, "a task panicked; this is a bug, please report it");
                         if let Some(event) = fallback {
-                            return event;
+                            return *event;
                         }
                     }
                 }
@@ -201,7 +225,7 @@ where
         // 3. The login: calls may wait for it.
         view = changed(&mut inbox.auth) => world.auth(view),
         // 4. The game: its end must be known before somebody is told that all is well.
-        event = received(&mut inbox.game) => world.game(event),
+        event = received(&mut inbox.game) => world.game(*event),
         // 5. Local clients, who can wait.
         asked = received(&mut inbox.asked) => world.asked(*asked),
         // 6. Time. Last, because every event looks at the deadlines too.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -105,7 +105,7 @@ pub struct InstanceHandle {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     requests: mpsc::Sender<Box<Asked>>,
     /// The keys of the configuration that say something else by now than what it lives by.
-    waiting: Arc<watch::Sender<Vec<String>>>,
+    waiting: Arc<Mutex<Vec<String>>>,
 }
 
 /// Why an instance could not be asked.
@@ -123,17 +123,17 @@ impl InstanceHandle {
     /// A handle, and the queue that its instance reads.
     pub fn new(name: InstanceName, snapshots: watch::Receiver<Arc<Snapshot>>) -> (Self, mpsc::Receiver<Box<Asked>>) {
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
-        (Self { name, snapshots, requests, waiting: Arc::new(watch::Sender::new(Vec::new())) }, queue)
+        (Self { name, snapshots, requests, waiting: Arc::default() }, queue)
     }
 
     /// From now on these keys say something else than what it lives by.
     pub fn settings_wait(&self, keys: Vec<String>) {
-        self.waiting.send_replace(keys);
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
     /// The keys whose new values wait for its next life, or for the next start of the agent.
     pub fn waiting_settings(&self) -> Vec<String> {
-        self.waiting.borrow().clone()
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The state now.

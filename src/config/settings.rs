@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::secret::Secret;
@@ -21,7 +22,8 @@ pub struct Settings {
     /// `auth.*`
     pub auth: Auth,
     /// The instances: one named "default", or those of `[instances.NAME]`.
-    pub instances: Vec<Instance>,
+    /// Whoever holds one for as long as it runs holds this one.
+    pub instances: Vec<Arc<Instance>>,
     /// Whether there is a table of instances: they may then come and go, and the agent ends only when told.
     pub host: bool,
     /// `proxy.*`
@@ -93,7 +95,7 @@ impl Auth {
 #[derive(Debug, Clone)]
 pub struct Instance {
     /// What the core needs.
-    pub params: Params,
+    pub params: Arc<Params>,
     /// `local_api.*`
     pub local_api: LocalApi,
     /// `game.*`

@@ -18,6 +18,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::auth::REDACTED;
@@ -174,7 +175,7 @@ impl Checker<'_> {
     fn settings(&mut self, host: bool) -> Option<Settings> {
         let environment = self.environment();
         let auth = self.auth();
-        let instances = if host { self.instances() } else { self.only().map(|instance| vec![instance]) };
+        let instances = if host { self.instances() } else { self.only().map(|instance| vec![Arc::new(instance)]) };
         let proxy = self.proxy(instances.as_deref().unwrap_or_default());
         let admin = self.admin(instances.as_deref().unwrap_or_default());
         let state = self.state();
@@ -205,7 +206,7 @@ impl Checker<'_> {
         let hand_off = self.hand_off();
         let local_api = self.local_api(socket);
         Some(Instance {
-            params: params?,
+            params: Arc::new(params?),
             local_api: local_api?,
             game: game?,
             probes: probes?,

@@ -75,13 +75,14 @@ pub struct Agent {
 
 impl Agent {
     /// An instance at the beginning of its life, or taken up again where the store remembers one.
-    pub fn new(params: Params, birth: Birth, now: Instant) -> Self {
+    pub fn new(params: impl Into<Arc<Params>>, birth: Birth, now: Instant) -> Self {
         Self::recycled(params, birth, false, now)
     }
 
     /// The next life of an instance that is recycled. `is_refused`: the life before was not allowed to send what still waits of it,
     /// which does not keep this one from beginning.
-    pub fn recycled(params: Params, birth: Birth, is_refused: bool, now: Instant) -> Self {
+    pub fn recycled(params: impl Into<Arc<Params>>, birth: Birth, is_refused: bool, now: Instant) -> Self {
+        let params = params.into();
         let mut durable = birth.durable;
         durable.forget_keys(birth.wall);
         let cadence = durable.cadence_millis.map_or(params.default_cadence, Duration::from_millis);

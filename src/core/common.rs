@@ -40,7 +40,8 @@ pub(super) enum Region {
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Common {
-    pub(super) params: Params,
+    /// Shared with whoever holds the settings, until an allocation says more than they do.
+    pub(super) params: Arc<Params>,
     pub(super) now: Instant,
     /// A wall time that came from outside, and when.
     wall: (Timestamp, Instant),
@@ -88,7 +89,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn new(params: Params, durable: Durable, seed: u64, wall: Timestamp, now: Instant) -> Self {
+    pub(super) fn new(params: Arc<Params>, durable: Durable, seed: u64, wall: Timestamp, now: Instant) -> Self {
         Self {
             api: Api::new(params.api),
             verdict: Health::Healthy,
@@ -333,7 +334,12 @@ impl Common {
     }
 
     pub(super) fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        let action = self.actions.pop_front();
+        if action.is_none() {
+            // What waits for its next event, mostly for seconds, holds no tray.
+            self.actions = VecDeque::new();
+        }
+        action
     }
 
     /// A moment up to a tenth before or after `period` from now.

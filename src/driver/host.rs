@@ -30,13 +30,13 @@ const REJECTIONS: usize = 1024;
 #[derive(Debug)]
 pub struct Newborn<G> {
     /// Its settings.
-    pub params: Params,
+    pub params: Arc<Params>,
     /// What it is born with.
     pub birth: Birth,
     /// Where its orders go.
     pub side: G,
     /// What is found out about its game.
-    pub game: mpsc::Receiver<GameEvent>,
+    pub game: Option<mpsc::Receiver<Box<GameEvent>>>,
     /// What its next lives begin with, if it is to have any.
     pub again: Option<Box<Again>>,
     /// When its life begins; until then it only listens. See [`Pace`].
@@ -141,9 +141,10 @@ impl Host {
         let mut auth = self.auth.clone();
         // The login may have been quicker than we are: what it shows now is news to this loop.
         auth.mark_changed();
-        let inbox = Inbox { commands: orders, asked: Some(asked), auth: Some(auth), game: Some(game) };
+        let inbox = Inbox { commands: orders, asked: Some(asked), auth: Some(auth), game };
         let world =
             InstanceWorld::new(name.clone(), backend.clone(), store.clone(), side, self.login.clone(), snapshots);
+        let world = Box::new(world);
         self.pulses.add(pulse.clone());
         let lives = Lives { name: name.clone(), store: store.clone(), again, is_last, begins };
         let theirs = name.clone();

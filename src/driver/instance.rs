@@ -19,7 +19,7 @@ use crate::core::event::{Event, StoreFault, Verdict};
 use crate::core::ids::{CallId, Generation, InstanceName, RequestId};
 use crate::core::process::{GameEvent, Untaken};
 use crate::core::snapshot::Snapshot;
-use crate::ports::{Asked, Backend, Side, Store};
+use crate::ports::{Asked, Backend, Side, Store, boxed};
 
 /// What an instance's actions mean.
 #[derive(Debug)]
@@ -112,7 +112,8 @@ impl<B: Backend, S: Store, G: Side> World<Agent> for InstanceWorld<B, S, G> {
     fn perform(&mut self, action: Action, tasks: &mut Tasks<Event>) {
         match action {
             Action::Send { id, call, limit } => {
-                let work = self.backend.call(call, limit);
+                // In boxes: a future has room for another twice, where it was made and where it is waited for.
+                let work = boxed(self.backend.call(call, limit));
                 let lost = Failure::local(FailureKind::Malformed, "the call was lost to a fault of the agent");
                 let fallback = Event::Answered { id: id.clone(), result: Err(lost) };
                 let key = id.clone();
@@ -144,7 +145,7 @@ impl<B: Backend, S: Store, G: Side> World<Agent> for InstanceWorld<B, S, G> {
                 let id = what.notification.notification_id.clone();
                 let lost = Err(Untaken::Refused(Box::from("the hand-over was lost to a fault of the agent")));
                 let fallback = Event::HandedOver { id: id.clone(), result: lost };
-                let work = self.side.hand_over(what);
+                let work = boxed(self.side.hand_over(what));
                 tasks.spawn(async move { Event::HandedOver { id, result: work.await } }, fallback);
             }
             Action::Note(note) => self.narrator.tell(&note, clock::now()),

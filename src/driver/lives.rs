@@ -3,6 +3,7 @@
 //! The next life of an instance has the same name, socket and game's side; what it remembers of the one before is what the store
 //! does: reports that still wait, what was set aside, how often the game has failed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -22,7 +23,7 @@ use crate::ports::{Backend, Side, Store};
 #[derive(Debug, Clone)]
 pub struct Again {
     /// Its settings.
-    pub params: Params,
+    pub params: Arc<Params>,
     /// The seed of its next life; each has its own.
     pub seed: u64,
     /// Makes an id that nobody else has.
@@ -42,7 +43,7 @@ impl<S: Store> Lives<S> {
     pub(super) async fn live<B: Backend, G: Side>(
         mut self,
         mut agent: Box<Agent>,
-        mut world: InstanceWorld<B, S, G>,
+        mut world: Box<InstanceWorld<B, S, G>>,
         mut inbox: Inbox<Event>,
         pulse: Pulse,
     ) -> Option<Outcome> {

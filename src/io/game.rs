@@ -101,7 +101,8 @@ pub struct Watched {
 /// Where the core's orders go. See [`Side`].
 #[derive(Debug, Clone)]
 pub struct GameSide {
-    orders: mpsc::Sender<Box<Order>>,
+    /// `None`: nobody has said where the game is, so there is no keeper.
+    orders: Option<mpsc::Sender<Box<Order>>>,
     settings: Arc<Instance>,
 }
 
@@ -110,24 +111,28 @@ pub struct GameSide {
 pub struct Keeper {
     settings: Arc<Instance>,
     orders: mpsc::Receiver<Box<Order>>,
-    events: mpsc::Sender<GameEvent>,
+    events: mpsc::Sender<Box<GameEvent>>,
     watched: latest::Sender<Option<Watched>>,
     sinks: Option<[OwnedFd; 2]>,
 }
 
-/// The game's side of one instance: where orders go, what comes back, and what must run for both.
-pub fn side(settings: &Instance) -> (GameSide, mpsc::Receiver<GameEvent>, Keeper) {
-    let settings = Arc::new(settings.clone());
+/// The game's side of one instance: where orders go, what comes back, and what must run for both. Of a game of which nobody has
+/// said where it is, and that no probe asks, nothing ever comes back, and no order means anything to it.
+pub fn side(settings: Arc<Instance>) -> (GameSide, Option<(mpsc::Receiver<Box<GameEvent>>, Keeper)>) {
+    if settings.game.source == GameSource::Unknown && settings.probes.is_empty() {
+        return (GameSide { orders: None, settings }, None);
+    }
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (events, told) = mpsc::channel(EVENTS);
     let (watched, _) = latest::channel(None);
     let keeper = Keeper { settings: Arc::clone(&settings), orders: ordered, events, watched, sinks: None };
-    (GameSide { orders, settings }, told, keeper)
+    (GameSide { orders: Some(orders), settings }, Some((told, keeper)))
 }
 
 impl Side for GameSide {
     fn order(&self, order: Order) {
-        if self.orders.try_send(Box::new(order)).is_err() {
+        let Some(orders) = &self.orders else { return };
+        if orders.try_send(Box::new(order)).is_err() {
             tracing::warn!("the keeper of the game's process is gone or stuck; an order was dropped");
         }
     }
@@ -158,9 +163,9 @@ impl Keeper {
     /// looked for from the first [`Order::Start`] on, and after each of its ends again without being told.
     pub async fn run(self, reach: Reach, stopped: impl Future<Output = ()>) {
         let Self { settings, orders, events, watched, sinks } = self;
-        let (pids, watched_pids) = latest::channel(None);
         // Probes of a game whose process is known wait for it.
-        let pids_of_known = (settings.game.source != GameSource::Unknown).then_some(watched_pids);
+        let is_known = settings.game.source != GameSource::Unknown;
+        let (pids, pids_of_known) = (is_known && !settings.probes.is_empty()).then(|| latest::channel(None)).unzip();
         let (probes, told) = (settings.probes.clone(), events.clone());
         let mut work = Work { settings, orders, events, watched, pids, sinks, reach, ours: None };
         tokio::select! {
@@ -183,7 +188,7 @@ impl Keeper {
             } => {}
         }
         if let Some(mut ours) = work.ours.take() {
-            ours.abandon(ABANDON).await;
+            Box::pin(ours.abandon(ABANDON)).await;
         }
         work.gone();
     }
@@ -192,12 +197,14 @@ impl Keeper {
 struct Work {
     settings: Arc<Instance>,
     orders: mpsc::Receiver<Box<Order>>,
-    events: mpsc::Sender<GameEvent>,
+    events: mpsc::Sender<Box<GameEvent>>,
     watched: latest::Sender<Option<Watched>>,
-    pids: latest::Sender<Option<u32>>,
+    /// For probes.
+    pids: Option<latest::Sender<Option<u32>>>,
     sinks: Option<[OwnedFd; 2]>,
     reach: Reach,
-    ours: Option<Ours>,
+    /// In a box: few instances have one.
+    ours: Option<Box<Ours>>,
 }
 
 /// What a running game is waited for.
@@ -239,18 +246,22 @@ impl Work {
 
     /// An instance that has ended has no ear for its game.
     async fn tell(&self, event: GameEvent) {
-        let _ended = self.events.send(event).await;
+        let _ended = self.events.send(Box::new(event)).await;
     }
 
     fn there(&self, pid: u32, meter: &Meter) {
         let cgroup = meter.cgroup().unified().map(PathBuf::from);
         self.watched.send_replace(Some(Watched { pid, cgroup }));
-        self.pids.send_replace(Some(pid));
+        if let Some(pids) = &self.pids {
+            pids.send_replace(Some(pid));
+        }
     }
 
     fn gone(&self) {
         self.watched.send_replace(None);
-        self.pids.send_replace(None);
+        if let Some(pids) = &self.pids {
+            pids.send_replace(None);
+        }
     }
 
     /// One life of a game of ours.
@@ -259,7 +270,7 @@ impl Work {
             Ok(ours) => {
                 let pid = ours.grip.pid();
                 self.there(pid, &ours.meter);
-                self.ours = Some(ours);
+                self.ours = Some(Box::new(ours));
                 pid
             }
             Err(why) => {

@@ -14,7 +14,9 @@ mod login;
 mod look;
 mod origin;
 mod passage;
+mod polls;
 pub mod reach;
+mod streams;
 mod tls;
 mod vault;
 
@@ -44,6 +46,7 @@ use exchange::Outbound;
 use keepsake::Keepsake;
 use lane::{Lane, Speaks};
 use origin::Origin;
+use polls::Polls;
 use vault::{Token, Vault};
 
 /// Why there can be no connection to the backend at all: a mistake in the configuration.
@@ -90,8 +93,8 @@ pub struct HttpBackend {
 
 struct Shared {
     origin: Origin,
-    /// The long poll has connections of its own, so that one that blocks holds up nothing else (backend.md, trap 16).
-    poll: Lane,
+    /// Long polls have connections of their own, so that one that blocks holds up nothing else (backend.md, trap 16).
+    polls: Polls,
     /// Where the other calls share a connection, health posts have their own: there is no time to wait for a stream, or to find out
     /// that the connection is dead. Else `control` is as good.
     health: Option<Lane>,
@@ -165,7 +168,7 @@ impl HttpBackend {
         let control = if offers { Speaks::Http2IfOffered } else { Speaks::Http1 };
         Ok(Self {
             shared: Arc::new(Shared {
-                poll: lane(Speaks::Http1)?,
+                polls: Polls::new(&origin, &tls, environment.connect_timeout, limits, offers)?,
                 health: if offers { Some(lane(Speaks::Http1)?) } else { None },
                 control: lane(control)?,
                 passages: lane(Speaks::Http1)?,
@@ -250,7 +253,16 @@ impl Shared {
             body_idle: self.limits.body_idle,
             deadline,
         };
-        let inbound = exchange::exchange(self.lane(request.kind), &outbound).await?;
+        let inbound = if poll {
+            let seat = self.polls.seat().await;
+            let inbound = exchange::exchange(seat.lane(), &outbound).await;
+            if let Err(failure) = &inbound {
+                self.polls.ended(&seat, failure).await;
+            }
+            inbound?
+        } else {
+            exchange::exchange(self.lane(request.kind), &outbound).await?
+        };
         let secret = token.secret();
         let (auth, refresh) = (self.vault.auth(), self.vault.refresh());
         // Not only what this request has carried: whoever has mixed up two answers may repeat what the other one has.
@@ -272,14 +284,9 @@ impl Shared {
         })
     }
 
-    /// The connections that a call goes on.
+    /// The connections that a call other than a poll goes on.
     fn lane(&self, kind: CallKind) -> &Lane {
-        let own = match &self.health {
-            _ if kind == CallKind::Poll => Some(&self.poll),
-            health if kind == CallKind::PostHealth => health.as_ref(),
-            _ => None,
-        };
-        own.unwrap_or(&self.control)
+        self.health.as_ref().filter(|_| kind == CallKind::PostHealth).unwrap_or(&self.control)
     }
 
     /// The backend refused this token: it is not used again by a later process, nor taken again from a file.

@@ -158,7 +158,8 @@ impl LocalApi {
     /// # Errors
     /// If one of them cannot be opened; then none is, and a socket file that was made is removed again.
     pub fn bind(settings: &settings::LocalApi, handle: InstanceHandle) -> Result<Self, LocalApiError> {
-        let mut doors = Vec::new();
+        // A socket, seldom an address besides, and the one for gRPC.
+        let mut doors = Vec::with_capacity(1);
         if let Some(path) = &settings.socket {
             doors.push(socket::open(path)?);
         }
@@ -217,7 +218,7 @@ impl LocalApi {
 
     /// Serves until `shutdown` is over. Then the socket file goes, waiting calls are answered (with nothing) and streams end
     /// at once, and what is still in progress after a second is cut.
-    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+    pub fn serve<F: Future<Output = ()>>(self, shutdown: F) -> impl Future<Output = ()> + use<F> {
         let (closing, closes) = watch::channel(false);
         let desk = Arc::new(Desk::new(self.handle, self.limits.verdict));
         let engine = Arc::new(Engine::new(Arc::clone(&desk), closes.clone(), self.limits));
@@ -225,7 +226,7 @@ impl LocalApi {
         doors.extend(self.grpc.map(|(listener, _, access)| Door::grpc(listener, access, Arc::clone(&engine))));
         let api = Api::new(desk, closes, self.limits, self.meter).with_proxy(self.proxy);
         let calls = Calls { router: routes::router(), known: routes::known(Arc::new(api), engine) };
-        server::serve(doors, calls, closing, self.limits, shutdown).await;
+        server::serve(doors, calls, closing, self.limits, shutdown)
     }
 }
 

@@ -49,7 +49,7 @@ const SPREAD: Duration = Duration::from_secs(1);
 pub async fn run(
     probes: Vec<Probe>,
     pid: Option<watch::Receiver<Option<u32>>>,
-    events: mpsc::Sender<GameEvent>,
+    events: mpsc::Sender<Box<GameEvent>>,
     stopped: impl Future<Output = ()>,
 ) {
     let count = u32::try_from(probes.len()).unwrap_or(u32::MAX);
@@ -160,7 +160,7 @@ async fn keep(
     turn: Turn,
     mut asker: impl Asks,
     pid: Option<watch::Receiver<Option<u32>>>,
-    events: mpsc::Sender<GameEvent>,
+    events: mpsc::Sender<Box<GameEvent>>,
 ) {
     let Some(mut pids) = pid else { return series(&turn, &mut asker, None, &events).await };
     loop {
@@ -180,13 +180,13 @@ async fn is_replaced(pids: &mut watch::Receiver<Option<u32>>, pid: Option<u32>) 
 }
 
 /// Run after run, until nobody listens.
-async fn series(turn: &Turn, asker: &mut impl Asks, pid: Option<u32>, events: &mpsc::Sender<GameEvent>) {
+async fn series(turn: &Turn, asker: &mut impl Asks, pid: Option<u32>, events: &mpsc::Sender<Box<GameEvent>>) {
     let mut due = clock::now() + turn.delay;
     loop {
         clock::sleep_until(Some(due)).await;
         due = next(due, turn.probe.interval, clock::now());
         let result = once(&turn.probe, asker, pid).await;
-        if events.send(GameEvent::Probed { probe: turn.place, result }).await.is_err() {
+        if events.send(Box::new(GameEvent::Probed { probe: turn.place, result })).await.is_err() {
             return;
         }
     }

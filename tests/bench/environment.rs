@@ -1,21 +1,17 @@
 //! The backend of the benchmarks: the simulator, on a thread of its own in this process.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rallyhere_agent::clock;
 use rallyhere_agent::simulator::{Happening, Options, SessionSpec, Simulator, What};
-use rcgen::{CertificateParams, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+
+use crate::front;
 
 /// Nothing here takes so long, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,10 +24,11 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
 /// A simulated environment, over plain HTTP and over TLS.
 pub(crate) struct Environment {
     pub(crate) simulator: Simulator,
-    /// Over plain HTTP, and over TLS.
+    /// Over plain HTTP, over TLS, and over TLS with HTTP/2 on offer.
     pub(crate) url: String,
     pub(crate) tls_url: String,
-    /// What a client must trust to use the latter.
+    pub(crate) http2_url: String,
+    /// What a client must trust to use the latter two.
     pub(crate) ca: PathBuf,
     http: reqwest::Client,
     began: Instant,
@@ -45,10 +42,10 @@ impl Environment {
     pub(crate) fn start(cadence: u32, dir: &Path) -> Self {
         let began = clock::now();
         let simulator = Simulator::new(&Options { health_cadence_seconds: cadence, ..Options::default() });
-        let (plain, over_tls) = (listen(), listen());
+        let (plain, over_tls, over_http2) = (listen(), listen(), listen());
         let address = |listener: &std::net::TcpListener| listener.local_addr().unwrap();
-        let (plain_address, tls_address) = (address(&plain), address(&over_tls));
-        let (acceptor, certificate) = tls();
+        let [plain_address, tls_address, http2_address] = [&plain, &over_tls, &over_http2].map(address);
+        let ([acceptor, http2_acceptor], certificate) = front::acceptors();
         let ca = dir.join(format!("ca-{}.pem", tls_address.port()));
         std::fs::write(&ca, certificate).unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -57,7 +54,10 @@ impl Environment {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
                 let mut fronts = JoinSet::new();
-                fronts.spawn(front(TcpListener::from_std(over_tls).unwrap(), acceptor, plain_address));
+                for (listener, acceptor) in [(over_tls, acceptor), (over_http2, http2_acceptor)] {
+                    let listener = TcpListener::from_std(listener).unwrap();
+                    fronts.spawn(front::serve(listener, acceptor, plain_address, http()));
+                }
                 let stopped = async {
                     let _gone = stopped.await;
                 };
@@ -68,6 +68,7 @@ impl Environment {
             simulator,
             url: format!("http://{plain_address}"),
             tls_url: format!("https://{tls_address}"),
+            http2_url: format!("https://{http2_address}"),
             ca,
             http: http(),
             began,
@@ -152,34 +153,4 @@ fn http() -> reqwest::Client {
     // Who comes second finds it installed: that is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().unwrap()
-}
-
-fn tls() -> (TlsAcceptor, String) {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
-    let private = PrivatePkcs8KeyDer::from(key.serialize_der());
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], private.into())
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), certificate.pem())
-}
-
-/// Takes the TLS off and passes the rest on.
-async fn front(listener: TcpListener, acceptor: TlsAcceptor, to: SocketAddr) {
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        while connections.try_join_next().is_some() {}
-        let acceptor = acceptor.clone();
-        connections.spawn(async move {
-            // An end in the middle is the other side's: a killed process, mostly.
-            let _ended: std::io::Result<_> = async {
-                let (mut inside, mut outside) = (TcpStream::connect(to).await?, acceptor.accept(stream).await?);
-                tokio::io::copy_bidirectional(&mut outside, &mut inside).await
-            }
-            .await;
-        });
-    }
 }

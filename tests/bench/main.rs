@@ -20,6 +20,7 @@ mod disk;
 mod door;
 mod environment;
 mod footprint;
+mod front;
 mod handoff;
 mod machine;
 mod many;

@@ -44,13 +44,13 @@ struct Run {
 pub(crate) async fn measure(bench: &Bench, table: &mut Table) {
     table.title("Many instances in one process, cadence 10 s, each with its long poll (floor: the same calls, and nothing else)");
     let (mut first, mut last) = (None, None);
-    for instances in COUNTS {
-        if bench.quick && instances > 100 {
-            continue;
-        }
+    let most = if bench.quick { 100 } else { 1000 };
+    let plain = COUNTS.into_iter().filter(|instances| *instances <= most).map(|instances| (instances, Over::Http));
+    // In production it is always TLS.
+    for (instances, over) in plain.chain([(most, Over::Tls), (most, Over::Http2)]) {
         let mut runs = Vec::new();
         for _ in 0..bench.size(2, 1) {
-            match agent(bench, instances).await {
+            match agent(bench, instances, over).await {
                 Ok(run) => runs.push(run),
                 Err(why) => {
                     table.note(&format!("{instances} instances: not measured: {why}"));
@@ -58,8 +58,11 @@ pub(crate) async fn measure(bench: &Bench, table: &mut Table) {
                 }
             }
         }
-        let floor = floor(bench, instances).await;
-        tell(instances, &runs, floor, table);
+        let floor = floor(bench, instances, over).await;
+        tell(instances, over, &runs, floor, table);
+        if over != Over::Http {
+            continue;
+        }
         let median = |value: fn(&Used) -> f64| runs.iter().map(|run| value(&run.used)).collect::<Sample>().median();
         last = Some((instances, median(|used| used.anonymous), median(|used| used.cpu), floor));
         first = first.or(last);
@@ -74,9 +77,14 @@ pub(crate) async fn measure(bench: &Bench, table: &mut Table) {
     table.runs(figure("one more instance: CPU time", "ms/min"), &each(many.2, few.2), cpu);
 }
 
-fn tell(instances: usize, runs: &[Run], floor: Option<Used>, table: &mut Table) {
+fn tell(instances: usize, over: Over, runs: &[Run], floor: Option<Used>, table: &mut Table) {
+    let who = match over {
+        Over::Http => instances.to_string(),
+        Over::Tls => format!("{instances} over TLS"),
+        Over::Http2 => format!("{instances} over TLS, HTTP/2 on offer"),
+    };
     let mut row = |name: &str, unit, most: Option<f64>, value: fn(&Used) -> f64| {
-        let name = format!("{instances}: {name}");
+        let name = format!("{who}: {name}");
         let figure = figure(&name, unit);
         let figure = if let Some(most) = most { figure.at_most(most) } else { figure };
         table.runs(figure, &runs.iter().map(|run| value(&run.used)).collect(), floor.as_ref().map(value));
@@ -90,12 +98,12 @@ fn tell(instances: usize, runs: &[Run], floor: Option<Used>, table: &mut Table) 
     row("wake-ups", "/s", None, |used| used.wakes);
     row("threads", "", None, |used| used.threads);
     row("descriptors", "", None, |used| used.descriptors);
-    let start = format!("{instances}: start to all joinable");
+    let start = format!("{who}: start to all joinable");
     table.runs(figure(&start, "ms"), &runs.iter().map(|run| run.start).collect(), None);
     // Promise 8: within 5 % of the cadence, and never above 1.25 of it.
     let cadence = f64::from(CADENCE) * 1000.0;
     for (what, part, most) in [("median", 0.5, 1.05), ("p99", 0.99, 1.05), ("longest", 1.0, 1.25)] {
-        let name = format!("{instances}: gap of health posts, {what}");
+        let name = format!("{who}: gap of health posts, {what}");
         let seen = runs.iter().filter(|run| run.gaps.len() > 0);
         let gaps: Sample = seen.map(|run| run.gaps.quantile(part)).collect();
         if gaps.len() == 0 {
@@ -106,11 +114,11 @@ fn tell(instances: usize, runs: &[Run], floor: Option<Used>, table: &mut Table) 
     }
 }
 
-async fn agent(bench: &Bench, instances: usize) -> Result<Run, String> {
+async fn agent(bench: &Bench, instances: usize, over: Over) -> Result<Run, String> {
     let environment = Environment::start(CADENCE, bench.dir.path());
     let place = bench.place();
     let sessions: Vec<String> = (0..instances).map(|_| environment.new_session()).collect();
-    place.configure_many(&environment, &sessions);
+    place.configure_many(&environment, over, &sessions);
     place.check(&bench.programs.agent)?;
     let mut watch = environment.watch();
     let agent = place.agent(&place.own_copy(&bench.programs.agent));
@@ -124,7 +132,7 @@ async fn agent(bench: &Bench, instances: usize) -> Result<Run, String> {
 }
 
 /// A floor with as many instances; they are registered by the bench.
-async fn floor(bench: &Bench, instances: usize) -> Option<Used> {
+async fn floor(bench: &Bench, instances: usize, over: Over) -> Option<Used> {
     let binary = bench.programs.floor.as_ref()?;
     let environment = Environment::start(CADENCE, bench.dir.path());
     let place = bench.place();
@@ -135,7 +143,7 @@ async fn floor(bench: &Bench, instances: usize) -> Option<Used> {
     }
     let all = sessions.join(",");
     let hosted = Hosted { token: &token, session: &all, instance: &all, cadence: CADENCE, game: false };
-    let process = place.floor(&place.own_copy(binary), &environment, Over::Http, &hosted);
+    let process = place.floor(&place.own_copy(binary), &environment, over, &hosted);
     Some(idle(bench, &process).await)
 }
 

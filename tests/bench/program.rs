@@ -98,6 +98,20 @@ impl Drop for Process {
 pub(crate) enum Over {
     Http,
     Tls,
+    /// Over TLS, with HTTP/2 on offer.
+    Http2,
+}
+
+impl Over {
+    /// The URL, and the file of what must be trusted.
+    fn of(self, environment: &Environment) -> (&str, String) {
+        let ca = environment.ca.display().to_string();
+        match self {
+            Self::Http => (&environment.url, String::new()),
+            Self::Tls => (&environment.tls_url, ca),
+            Self::Http2 => (&environment.http2_url, ca),
+        }
+    }
 }
 
 /// A directory for one instance: its state on the disk, and its sockets, whose paths must be short, in /tmp.
@@ -133,21 +147,19 @@ impl Place {
 
     /// Writes the agent's configuration.
     pub(crate) fn configure(&self, environment: &Environment, over: Over, session: &str) {
-        let (url, ca) = match over {
-            Over::Http => (&environment.url, String::new()),
-            Over::Tls => (&environment.tls_url, environment.ca.display().to_string()),
-        };
+        let (url, ca) = over.of(environment);
         let one = format!("instance.session_id = \"{session}\"\ninstance.public_conn_str = \"127.0.0.1:7777\"\n");
         self.write(url, &ca, &one);
     }
 
     /// Writes a configuration with an instance for each session. Their games are there from the start.
-    pub(crate) fn configure_many(&self, environment: &Environment, sessions: &[String]) {
+    pub(crate) fn configure_many(&self, environment: &Environment, over: Over, sessions: &[String]) {
         let mut all = "game.ready = \"immediate\"\ninstance.public_conn_str = \"127.0.0.1:7777\"\n".to_owned();
         for (number, session) in sessions.iter().enumerate() {
             let _written = writeln!(all, "instances.i{number}.instance.session_id = \"{session}\"");
         }
-        self.write(&environment.url, "", &all);
+        let (url, ca) = over.of(environment);
+        self.write(url, &ca, &all);
     }
 
     fn write(&self, url: &str, ca: &str, instances: &str) {
@@ -238,13 +250,10 @@ impl Place {
 
     /// Starts the floor for an instance that the bench has registered.
     pub(crate) fn floor(&self, binary: &Path, environment: &Environment, over: Over, hosted: &Hosted<'_>) -> Process {
-        let (url, ca) = match over {
-            Over::Http => (&environment.url, String::new()),
-            Over::Tls => (&environment.tls_url, environment.ca.display().to_string()),
-        };
+        let (url, ca) = over.of(environment);
         let socket = if hosted.game { self.socket().display().to_string() } else { String::new() };
         let mut command = Command::new(binary);
-        command.args([url.as_str(), hosted.session, hosted.instance, &hosted.cadence.to_string(), &ca, &socket]);
+        command.args([url, hosted.session, hosted.instance, &hosted.cadence.to_string(), &ca, &socket]);
         command.env_clear().env("FLOOR_TOKEN", hosted.token);
         Process::spawn(&mut command, &self.disk().join("log"))
     }

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rallyhere_agent::config::settings::{GameSource, Instance, Surroundings};
@@ -47,7 +48,7 @@ fn settings(dir: &Path, game: &str) -> Instance {
     let sources = Sources { file: Some(path), ..Sources::default() };
     let env = [("STATE_DIRECTORY".to_owned(), dir.display().to_string())].into();
     let loaded = config::load(&sources, &Surroundings { env }).unwrap_or_else(|error| panic!("{error}"));
-    loaded.settings.instances.into_iter().next().unwrap()
+    Arc::unwrap_or_clone(loaded.settings.instances.into_iter().next().unwrap())
 }
 
 /// A shell script as game.command.
@@ -59,7 +60,7 @@ fn script(text: &str) -> String {
 struct Kept {
     dir: TempDir,
     side: GameSide,
-    events: mpsc::Receiver<GameEvent>,
+    events: mpsc::Receiver<Box<GameEvent>>,
     watched: watch::Receiver<Option<Watched>>,
     stop: watch::Sender<bool>,
     keeper: JoinSet<()>,
@@ -76,7 +77,8 @@ impl Kept {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = settings(dir.path(), &game.replace("DIR", dir.path().to_str().unwrap()));
         change(&mut settings);
-        let (side, events, keeper) = game::side(&settings);
+        let (side, kept) = game::side(Arc::new(settings));
+        let (events, keeper) = kept.expect("a game to keep");
         let file = |name: &str| OwnedFd::from(File::create(dir.path().join(name)).unwrap());
         let keeper = keeper.passing_to(file("stdout"), file("stderr"));
         let watched = keeper.watched();
@@ -108,7 +110,7 @@ impl Kept {
     /// The next event that is not about what the game uses.
     async fn event(&mut self) -> GameEvent {
         loop {
-            let event = within(self.events.recv()).await.expect("the keeper lives");
+            let event = *within(self.events.recv()).await.expect("the keeper lives");
             if !matches!(event, GameEvent::Figures(_)) {
                 return event;
             }

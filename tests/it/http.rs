@@ -5,6 +5,7 @@ mod corpus;
 mod exchange;
 mod h2;
 mod login;
+mod polls;
 pub(crate) mod stub;
 pub(crate) mod tls;
 

@@ -31,7 +31,7 @@ const SHORT: Duration = Duration::from_millis(250);
 
 /// A running probe.
 struct Probing {
-    told: mpsc::Receiver<GameEvent>,
+    told: mpsc::Receiver<Box<GameEvent>>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinSet<()>,
 }
@@ -53,7 +53,7 @@ impl Probing {
     }
 
     async fn result(&mut self) -> ProbeResult {
-        match within(self.told.recv()).await {
+        match within(self.told.recv()).await.map(|event| *event) {
             Some(GameEvent::Probed { probe: 0, result }) => {
                 assert!(result.reason.chars().count() <= probe::REASON_LIMIT && !result.reason.contains('\n'));
                 result

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::finding::Findings;
@@ -94,7 +95,7 @@ fn absent(check: &str, teller: Teller, path: &Path, findings: &mut Findings) {
 }
 
 /// Two instances at one address are one to the players, and to RallyHere's hosting.
-pub(super) fn addresses(instances: &[Instance], findings: &mut Findings) {
+pub(super) fn addresses(instances: &[Arc<Instance>], findings: &mut Findings) {
     let mut taken = BTreeMap::new();
     for instance in instances {
         let Some(address) = &instance.params.allocation.address else { continue };

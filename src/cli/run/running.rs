@@ -125,10 +125,10 @@ impl Running {
             started: 0,
             pace: Pace::default(),
         };
-        let mut stations = Vec::new();
+        let mut stations = Vec::with_capacity(settings.instances.len());
         for instance in &settings.instances {
             let durable = recovered.remove(instance.name()).unwrap_or_default();
-            let station = Station::open(instance.clone(), durable, &mut host, &mut ground)
+            let station = Station::open(Arc::clone(instance), durable, &mut host, &mut ground)
                 .map_err(|source| StartError::Local { name: instance.name().clone(), source })?;
             stations.push(station);
         }
@@ -183,7 +183,7 @@ impl Running {
 
     /// The settings of the instances that are there.
     pub(super) fn instances(&self) -> impl Iterator<Item = &Instance> {
-        self.stations.iter().map(|station| &station.settings)
+        self.stations.iter().map(|station| &*station.settings)
     }
 
     /// Whether the process stays when its instances have ended, because others may come: until it is told to end.
@@ -192,7 +192,7 @@ impl Running {
     }
 
     /// Starts one more instance, with what is remembered of its name.
-    pub(super) async fn add(&mut self, instance: Instance) {
+    pub(super) async fn add(&mut self, instance: Arc<Instance>) {
         let name = instance.name().clone();
         let Ok(durable) = self.ground.store.recall(&name).await else { return };
         match Station::open(instance, durable, &mut self.host, &mut self.ground) {

@@ -69,14 +69,14 @@ pub(super) enum Fate {
     /// It goes.
     Go,
     /// It begins anew with these settings.
-    Replace(Box<Instance>),
+    Replace(Arc<Instance>),
 }
 
 /// An instance and what stands around it.
 #[derive(Debug)]
 pub(in crate::cli) struct Station {
     /// Its settings.
-    pub(super) settings: Instance,
+    pub(super) settings: Arc<Instance>,
     /// Where its local API is.
     pub(in crate::cli) local: LocalAddress,
     /// How to look at it.
@@ -92,7 +92,7 @@ pub(in crate::cli) struct Station {
 impl Station {
     /// Starts an instance. If its local API cannot be opened, nothing of it has happened.
     pub(super) fn open(
-        settings: Instance,
+        settings: Arc<Instance>,
         durable: Durable,
         host: &mut Host,
         ground: &mut Ground,
@@ -100,11 +100,12 @@ impl Station {
         ground.started += 1;
         let seed = ground.seed.wrapping_add(ground.started);
         let birth = Birth { durable, fresh_id: fresh_id(), seed, wall: clock::wall() };
-        let (side, game, keeper) = game::side(&settings);
-        let params = settings.params.clone();
+        let (side, kept) = game::side(Arc::clone(&settings));
+        let (game, keeper) = kept.unzip();
+        let params = Arc::clone(&settings.params);
         let again = settings
             .recycle
-            .then(|| Box::new(Again { params: params.clone(), seed: seed.wrapping_add(1 << 32), fresh_id }));
+            .then(|| Box::new(Again { params: Arc::clone(&params), seed: seed.wrapping_add(1 << 32), fresh_id }));
         let begins = ground.pace.begins(clock::now());
         let handle = host.add(Newborn { params, birth, side, game, again, begins }, &ground.backend, &ground.store);
         let meter = Arc::new(InstanceMeter::new(ground.backend.requests()));
@@ -129,11 +130,13 @@ impl Station {
         let (stop, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
         servers.spawn(boxed(observe::watch(handle.clone(), Arc::clone(&meter), Arc::clone(&ground.news))));
-        servers.spawn(boxed(keeper.run(reach, until(stopped.clone()))));
-        if allocation::source_of(&settings).is_some() {
-            servers.spawn(boxed(ask_for_allocations(settings.clone(), handle.clone(), until(stopped.clone()))));
+        if let Some(keeper) = keeper {
+            servers.spawn(boxed(keeper.run(reach, boxed(until(stopped.clone())))));
         }
-        servers.spawn(boxed(api.serve(until(stopped))));
+        if allocation::source_of(&settings).is_some() {
+            servers.spawn(boxed(ask_for_allocations(Arc::clone(&settings), handle.clone(), until(stopped.clone()))));
+        }
+        servers.spawn(boxed(api.serve(boxed(until(stopped)))));
         let member = Member { handle, taker: taker(&settings), meter };
         Ok(Self { settings, local, member, fate: Fate::Stay, over: false, servers, stop })
     }
@@ -164,7 +167,7 @@ impl Station {
 }
 
 /// Runs the source of an instance's allocations: for each of its lives, where it is recycled.
-async fn ask_for_allocations(settings: Instance, mut handle: InstanceHandle, stopped: impl Future<Output = ()>) {
+async fn ask_for_allocations(settings: Arc<Instance>, mut handle: InstanceHandle, stopped: impl Future<Output = ()>) {
     let lives = async {
         while let Some(source) = allocation::source_of(&settings) {
             source.run(handle.clone()).await;

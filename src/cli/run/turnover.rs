@@ -45,7 +45,7 @@ pub(super) async fn take_up(running: &mut Running, fresh: Settings) {
                 wait(station, &instance);
                 // Taken out, and put back before it had drained: it begins anew once it has ended.
                 if !matches!(station.fate, Fate::Stay) {
-                    station.fate = Fate::Replace(Box::new(instance));
+                    station.fate = Fate::Replace(instance);
                 }
             }
             Some(station) if station.over => {
@@ -60,7 +60,7 @@ pub(super) async fn take_up(running: &mut Running, fresh: Settings) {
                     "other settings for a running instance: they are taken up when it has ended"
                 );
                 running.host.last_life(instance.name());
-                station.fate = Fate::Replace(Box::new(instance));
+                station.fate = Fate::Replace(instance);
             }
         }
     }
@@ -103,7 +103,7 @@ pub(super) async fn has_ended(
             Fate::Go => running.remove(name).await,
             Fate::Replace(settings) => {
                 running.remove(name).await;
-                running.add(*settings).await;
+                running.add(settings).await;
             }
         }
     }

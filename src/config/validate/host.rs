@@ -1,6 +1,7 @@
 //! What the process needs on its host: listeners, state, logs.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::{Checker, places, values};
 use crate::config::files::named;
@@ -83,7 +84,7 @@ impl Checker<'_> {
     }
 
     /// `admin.*`
-    pub(super) fn admin(&mut self, instances: &[Instance]) -> Option<Admin> {
+    pub(super) fn admin(&mut self, instances: &[Arc<Instance>]) -> Option<Admin> {
         let listen = self.check("admin.listen", values::listen(&self.raw.admin.listen))?;
         let others = instances.iter().flat_map(|instance| {
             let local = &instance.local_api;

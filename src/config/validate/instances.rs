@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::Checker;
 use crate::config::error::dotted;
@@ -34,8 +34,8 @@ impl Checker<'_> {
     }
 
     /// All of `[instances]`, which may be none.
-    pub(super) fn instances(&mut self) -> Option<Vec<Instance>> {
-        let mut instances: Vec<Instance> = Vec::new();
+    pub(super) fn instances(&mut self) -> Option<Vec<Arc<Instance>>> {
+        let mut instances: Vec<Arc<Instance>> = Vec::new();
         let mut good = true;
         for (section, own) in &self.raw.instances {
             let of = format!("instances.{}", dotted(&[section]));
@@ -45,7 +45,7 @@ impl Checker<'_> {
                     return None;
                 }
                 match self.one(&of, &name, &raw) {
-                    Some(instance) => instances.push(instance),
+                    Some(instance) => instances.push(Arc::new(instance)),
                     None => good = false,
                 }
             }
@@ -120,7 +120,7 @@ impl Checker<'_> {
     }
 
     /// What two instances must not share.
-    fn clashes(&mut self, instances: &[Instance]) {
+    fn clashes(&mut self, instances: &[Arc<Instance>]) {
         let mut taken: BTreeMap<(&str, String), &InstanceName> = BTreeMap::new();
         let mut clashes = Vec::new();
         for instance in instances {

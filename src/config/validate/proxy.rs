@@ -1,5 +1,6 @@
 //! `proxy.*`
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Checker;
@@ -12,7 +13,7 @@ const MIB: i64 = 1024 * 1024;
 
 impl Checker<'_> {
     /// `proxy.*`
-    pub(super) fn proxy(&mut self, instances: &[Instance]) -> Option<Proxy> {
+    pub(super) fn proxy(&mut self, instances: &[Arc<Instance>]) -> Option<Proxy> {
         let raw = &self.raw.proxy;
         let count = raw.allow.len();
         if count > PATTERNS {

@@ -102,7 +102,7 @@ impl Clerk {
     fn waits(&mut self, common: &mut Common) {
         self.state = AllocationState::Waiting;
         self.confirm_by = None;
-        common.params.target = Target::Awaited;
+        Arc::make_mut(&mut common.params).target = Target::Awaited;
         common.waits = true;
     }
 
@@ -112,13 +112,14 @@ impl Clerk {
         self.confirm_by = None;
         self.trouble = None;
         common.waits = false;
-        common.params.target = allocation.target();
+        let params = Arc::make_mut(&mut common.params);
+        params.target = allocation.target();
         // What the operator wrote down counts more.
-        let address = allocation.address.as_ref().or(common.params.allocation.address.as_ref());
-        if let Some(address) = address.filter(|_| !common.params.join_params.is_reachable()) {
-            let found = address.join_params(&common.params.allocation.conn_str);
-            common.params.join_params.public_conn_str = found.public_conn_str;
-            common.params.join_params.private_conn_str = found.private_conn_str;
+        let address = allocation.address.as_ref().or(params.allocation.address.as_ref());
+        if let Some(address) = address.filter(|_| !params.join_params.is_reachable()) {
+            let found = address.join_params(&params.allocation.conn_str);
+            params.join_params.public_conn_str = found.public_conn_str;
+            params.join_params.private_conn_str = found.private_conn_str;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::future::{Future, pending, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -132,8 +132,13 @@ async fn attempt(lane: &Lane, request: &Outbound, request_id: &str) -> Result<In
     let turn = lane.turn();
     let http = turn.client.request(request.method.clone(), request.url.clone()).headers(headers(request));
     let http = http.header(OUR_ID, request_id);
-    let answer = first(http.body(Body::wrap(body)).send(), too_late(request, &departure));
-    let response = match first(answer, clock::sleep_until(Some(request.deadline))).await {
+    let answer = {
+        let answer = pin!(http.body(Body::wrap(body)).send());
+        let late = pin!(too_late(request, &departure));
+        let answer = pin!(first(answer, late));
+        first(answer, pin!(clock::sleep_until(Some(request.deadline)))).await
+    };
+    let mut response = match answer {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(error))) => return Err(broken(&error, &departure)),
         Ok(Err(limit)) => {
@@ -151,7 +156,7 @@ async fn attempt(lane: &Lane, request: &Outbound, request_id: &str) -> Result<In
     };
     let status = response.status().as_u16();
     let headers = response.headers().clone();
-    match body_of(response, request).await {
+    match body_of(&mut response, request).await {
         Ok(body) => Ok(Inbound { status, headers, body, request_id: request_id.to_owned() }),
         Err(failure) => {
             if failure.kind == FailureKind::TimedOut {
@@ -195,7 +200,7 @@ async fn too_late(request: &Outbound, departure: &Departure) -> Duration {
 
 /// Reads a body. That of a failure is taken as far as it comes, where its status alone says what to do. A 403 may be a dead token or
 /// a missing permission, and a 404 a session that is over or a call that is not there: half of their words would say the wrong one.
-async fn body_of(mut response: Response, request: &Outbound) -> Result<Vec<u8>, Failure> {
+async fn body_of(response: &mut Response, request: &Outbound) -> Result<Vec<u8>, Failure> {
     // A failure that is passed on must be as whole as a success.
     let success = response.status().is_success() || request.foreign.is_some();
     let speaks_for_itself = !success && !matches!(response.status().as_u16(), 403 | 404);
@@ -210,7 +215,7 @@ async fn body_of(mut response: Response, request: &Outbound) -> Result<Vec<u8>, 
         let waiting = request.header_limit.is_none() && body.is_empty();
         let idle = if waiting { request.deadline } else { clock::now() + request.body_idle };
         let until = idle.min(request.deadline);
-        match first(response.chunk(), clock::sleep_until(Some(until))).await {
+        match first(pin!(response.chunk()), pin!(clock::sleep_until(Some(until)))).await {
             Ok(Ok(Some(piece))) if body.len() + piece.len() <= limit => body.extend_from_slice(&piece),
             Ok(Ok(Some(_))) if success => return Err(too_large()),
             Ok(Ok(Some(piece))) => {
@@ -270,10 +275,12 @@ fn chain<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error +
     std::iter::successors(Some(error as &'a (dyn Error + 'static)), |error| (*error).source())
 }
 
-/// What ends first: `Ok` the work, `Err` the limit. At the same moment, the work.
-pub(super) async fn first<A, B>(work: impl Future<Output = A>, limit: impl Future<Output = B>) -> Result<A, B> {
-    let mut work = pin!(work);
-    let mut limit = pin!(limit);
+/// What ends first: `Ok` the work, `Err` the limit. At the same moment, the work. Both are pinned by who asks: a future that is
+/// handed another has room for it twice, and every poll in flight holds these.
+pub(super) async fn first<A, B>(
+    mut work: Pin<&mut impl Future<Output = A>>,
+    mut limit: Pin<&mut impl Future<Output = B>>,
+) -> Result<A, B> {
     poll_fn(|context| {
         if let Poll::Ready(done) = work.as_mut().poll(context) {
             return Poll::Ready(Ok(done));

@@ -24,7 +24,7 @@ const KEEPALIVE_RETRIES: u32 = 2;
 const USER_TIMEOUT: Duration = Duration::from_secs(17);
 
 /// How many unused connections are kept. After the start of a host of many there would be one for each.
-const IDLE: usize = 64;
+const IDLE: usize = 32;
 
 pub(super) struct Lane {
     plan: Plan,

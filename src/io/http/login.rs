@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
 use secrecy::zeroize::Zeroizing;
@@ -213,7 +214,7 @@ impl Shared {
         let shown = path.display().to_string();
         // A file may be on a disk that hangs, and neither the loop nor the login may hang with it.
         let read = tokio::task::spawn_blocking(move || read_token(&path));
-        let read = match exchange::first(read, clock::sleep(self.limits.login)).await {
+        let read = match exchange::first(pin!(read), pin!(clock::sleep(self.limits.login))).await {
             Ok(Ok(read)) => read,
             Ok(Err(gone)) => Err(io::Error::other(gone)),
             Err(()) => Err(io::Error::from(io::ErrorKind::TimedOut)),

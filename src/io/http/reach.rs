@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +120,7 @@ impl Reach {
         let name = ServerName::try_from(self.host.clone()).map_err(|_wrong| refused("no certificate can be for it"))?;
         let mut connection =
             ClientConnection::new(Arc::clone(config), name.clone()).map_err(HandshakeError::Refused)?;
-        exchange::first(handshake(stream, &mut connection), clock::sleep(HANDSHAKE))
+        exchange::first(pin!(handshake(stream, &mut connection)), pin!(clock::sleep(HANDSHAKE)))
             .await
             .unwrap_or(Err(HandshakeError::TimedOut))?;
         let certificates = connection.peer_certificates().unwrap_or_default();
@@ -130,7 +131,7 @@ impl Reach {
 
 async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"));
-    exchange::first(work, clock::sleep(limit)).await.unwrap_or_else(|()| Err(late()))
+    exchange::first(pin!(work), pin!(clock::sleep(limit))).await.unwrap_or_else(|()| Err(late()))
 }
 
 async fn handshake(mut stream: TcpStream, connection: &mut ClientConnection) -> Result<(), HandshakeError> {

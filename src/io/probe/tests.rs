@@ -66,8 +66,8 @@ fn turn(interval: Duration, timeout: Duration) -> Turn {
     Turn { place: 3, probe, delay: Duration::ZERO }
 }
 
-async fn result(told: &mut mpsc::Receiver<GameEvent>) -> ProbeResult {
-    match told.recv().await {
+async fn result(told: &mut mpsc::Receiver<Box<GameEvent>>) -> ProbeResult {
+    match told.recv().await.map(|event| *event) {
         Some(GameEvent::Probed { probe: 3, result }) => result,
         other => panic!("{other:?}"),
     }
@@ -173,7 +173,9 @@ async fn first_runs_are_spread_over_a_second_at_most() {
         let mut tasks = JoinSet::new();
         tasks.spawn(run(vec![instant(interval); 4], None, events, std::future::pending()));
         for (place, at) in (0..).zip(places) {
-            let Some(GameEvent::Probed { probe, result }) = told.recv().await else { panic!("it ended") };
+            let Some(GameEvent::Probed { probe, result }) = told.recv().await.map(|event| *event) else {
+                panic!("it ended")
+            };
             assert_eq!((probe, (clock::now() - begun).as_millis()), (place, at));
             assert_eq!(result.health, Health::Unhealthy);
         }

@@ -131,7 +131,7 @@ fn params() -> &'static Params {
         let env = [("STATE_DIRECTORY", "/nowhere/state"), ("RUNTIME_DIRECTORY", "/nowhere/run")];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let loaded = config::load(&Sources { file: Some(file), ..Sources::default() }, &Surroundings { env });
-        loaded.unwrap().settings.instances.remove(0).params
+        Params::clone(&loaded.unwrap().settings.instances.remove(0).params)
     })
 }
 

@@ -247,9 +247,7 @@ pub(crate) fn session(name: &str) -> SessionId {
 /// The same as [`instance`], without a game's side.
 pub(crate) fn newborn(name: &str) -> Newborn<NoSide> {
     let (params, birth) = instance(name);
-    // The other end is gone: nothing will ever be found out.
-    let (_events, game) = tokio::sync::mpsc::channel(1);
-    Newborn { params, birth, side: NoSide, game, again: None, begins: clock::now() }
+    Newborn { params: params.into(), birth, side: NoSide, game: None, again: None, begins: clock::now() }
 }
 
 /// A self-registered instance that is ready at once.

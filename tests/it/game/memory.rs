@@ -59,7 +59,7 @@ async fn a_kill_for_want_of_memory_is_told() {
     game.started().await;
     loop {
         let event = within(game.events.recv()).await.unwrap();
-        let GameEvent::Figures(figures) = event else { panic!("{event:?}") };
+        let GameEvent::Figures(figures) = *event else { panic!("{event:?}") };
         if figures.memory_limit == Some(BOUND) {
             break;
         }

@@ -87,7 +87,7 @@ async fn figures_are_told_while_it_lives_and_with_its_end() {
     game.start();
     game.started().await;
     let event = within(game.events.recv()).await.unwrap();
-    let GameEvent::Figures(figures) = event else { panic!("{event:?}") };
+    let GameEvent::Figures(figures) = *event else { panic!("{event:?}") };
     let memory = figures.memory.unwrap();
     assert!(memory > 100_000 && figures.memory_peak.unwrap() >= memory && figures.cpu.is_some(), "{figures:?}");
     fs::write(game.path("go"), "").unwrap();

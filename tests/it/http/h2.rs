@@ -192,7 +192,8 @@ async fn polls_hold_up_nobody_however_few_streams_the_server_takes() {
             others.shutdown().await;
             backend.call(read(), LONG).await.unwrap();
         }
-        assert!(server.versions("/lp").iter().all(|version| *version == Version::HTTP_11));
+        // Where it takes few at a time, every poll is alone; see also `polls`.
+        assert!(streams > 1 || server.versions("/lp").iter().all(|version| *version == Version::HTTP_11));
         assert!(server.versions("/health").iter().all(|version| *version == Version::HTTP_11));
     }
 }
