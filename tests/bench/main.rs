@@ -31,6 +31,7 @@ mod sdk;
 mod start;
 mod stats;
 mod table;
+mod turnover;
 
 use std::path::PathBuf;
 
@@ -41,7 +42,7 @@ use program::{Place, Programs};
 use table::Table;
 
 /// What can be asked for by name.
-const GROUPS: [&str; 9] = ["size", "start", "idle", "handoff", "calls", "disk", "sdk", "outbox", "many"];
+const GROUPS: [&str; 10] = ["size", "start", "idle", "handoff", "calls", "disk", "sdk", "outbox", "turnover", "many"];
 
 /// What every group is given.
 struct Bench {
@@ -127,6 +128,7 @@ async fn measure(bench: &Bench, groups: &[String]) -> Table {
             "disk" => disk::measure(bench, &mut table).await,
             "sdk" => sdk::measure(bench, &mut table).await,
             "many" => many::measure(bench, &mut table).await,
+            "turnover" => turnover::measure(bench, &mut table).await,
             _ => {
                 outbox::throughput(bench, &mut table).await;
                 outbox::full(bench, &mut table).await;

@@ -100,16 +100,19 @@ fn tell(instances: usize, over: Over, runs: &[Run], floor: Option<Used>, table: 
     row("descriptors", "", None, |used| used.descriptors);
     let start = format!("{who}: start to all joinable");
     table.runs(figure(&start, "ms"), &runs.iter().map(|run| run.start).collect(), None);
-    // Promise 8: within 5 % of the cadence, and never above 1.25 of it.
-    let cadence = f64::from(CADENCE) * 1000.0;
+    // A quick run is over before the third post.
+    let gaps: Vec<&Sample> = runs.iter().map(|run| &run.gaps).filter(|gaps| gaps.len() > 0).collect();
+    if !gaps.is_empty() {
+        tell_gaps(&who, CADENCE, &gaps, table);
+    }
+}
+
+/// Promise 8: within 5 % of the cadence, and never above 1.25 of it.
+pub(crate) fn tell_gaps(who: &str, cadence: u32, runs: &[&Sample], table: &mut Table) {
+    let cadence = f64::from(cadence) * 1000.0;
     for (what, part, most) in [("median", 0.5, 1.05), ("p99", 0.99, 1.05), ("longest", 1.0, 1.25)] {
         let name = format!("{who}: gap of health posts, {what}");
-        let seen = runs.iter().filter(|run| run.gaps.len() > 0);
-        let gaps: Sample = seen.map(|run| run.gaps.quantile(part)).collect();
-        if gaps.len() == 0 {
-            // A quick run is over before the third post.
-            continue;
-        }
+        let gaps: Sample = runs.iter().map(|gaps| gaps.quantile(part)).collect();
         table.runs(figure(&name, "ms").at_most(cadence * most), &gaps, None);
     }
 }
@@ -128,7 +131,7 @@ async fn agent(bench: &Bench, instances: usize, over: Over) -> Result<Run, Strin
     }
     let start = millis(agent.spawned, clock::now());
     let used = idle(bench, &agent).await;
-    Ok(Run { start, used, gaps: gaps(&environment) })
+    Ok(Run { start, used, gaps: gaps(&environment, |_| true) })
 }
 
 /// A floor with as many instances; they are registered by the bench.
@@ -168,10 +171,10 @@ async fn idle(bench: &Bench, process: &Process) -> Used {
 }
 
 /// Without the first of each instance: it is shorter, so that the posts of many are spread over the cadence.
-fn gaps(environment: &Environment) -> Sample {
+pub(crate) fn gaps(environment: &Environment, of: impl Fn(&str) -> bool) -> Sample {
     environment.simulator.read_ledger(|ledger| {
         let mut posts: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-        for post in &ledger.health {
+        for post in ledger.health.iter().filter(|post| of(&post.session_id)) {
             posts.entry(&post.session_id).or_default().push(post.at_ms);
         }
         let between =
