@@ -1,4 +1,4 @@
-//! RallyHere's published adapter, request by request as it was recorded from the real one (0.0.20): the same bytes on a bare socket,
+//! RallyHere's published adapter, request by request as it was recorded from the real one: the same bytes on a bare socket,
 //! in its order. Once as it does it, with a new connection for each request; once over one that is kept. The real one, where it is
 //! built, goes the same way in [`published`].
 
@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::{Answer, Method, Stage, basic};
+
+mod published;
 
 const SERVER: &str = "sic_s-7_20000";
 const LOGIN: &str = "/users/v1/login";
