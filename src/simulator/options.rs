@@ -83,7 +83,7 @@ pub struct Options {
     /// the contract does not know it (backend.md, "How a server gets allocated").
     pub undocumented_login: bool,
     /// Whether POST /users/v1/login takes the grants `basic` and `refresh` without HTTP Basic. The contract wants it; RallyHere's own
-    /// adapter sends none with them, and logs in at the real service.
+    /// adapter sends none with them, and its tests log in so at environments of RallyHere. What the service makes of it is not published.
     pub login_without_basic: bool,
     /// Seed of every generated id and token; `None` takes one from the system.
     pub seed: Option<u64>,

@@ -53,8 +53,7 @@ pub(super) struct SicServer {
     session_id: Option<String>,
 }
 
-/// What went well, with the fields that the adapter's own tests take from the real service: a message of null, and no id that is
-/// not there.
+/// What went well, with the fields that the answers in the adapter's own tests have: a message of null, and no id that is not there.
 fn good() -> Value {
     json!({"success": true, "error_code": 0, "error_message": null})
 }
