@@ -30,6 +30,10 @@ pub struct Args {
     /// How often health is expected.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub cadence: Option<Duration>,
+    /// Take the logins of RallyHere's own adapter, which the contract does not know: client_credentials at /users/v1/login, and
+    /// basic and refresh without a client.
+    #[arg(long)]
+    pub adapter_logins: bool,
     /// How long a token lives.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub token_lifetime: Option<Duration>,
@@ -42,6 +46,8 @@ impl Args {
             clients: self.client.clone(),
             sessions: self.session.clone(),
             allocations: self.allocation.clone(),
+            undocumented_login: self.adapter_logins,
+            login_without_basic: self.adapter_logins,
             ..Options::default()
         };
         if let Some(cadence) = self.cadence {

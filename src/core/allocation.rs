@@ -261,14 +261,18 @@ pub struct SicEntry {
     pub server_id: String,
     /// The name of this host.
     pub hostname: String,
+    /// Its id with SIC, where it is not made of server and port.
+    pub own_id: Option<String>,
     /// Where players reach it.
     pub address: Address,
 }
 
 impl SicEntry {
-    /// Its id with SIC.
+    /// Its id with SIC. RallyHere's adapter takes the port on which the game listens, which an agent does not know: of the two it has
+    /// the one that players reach, unless [`own_id`](Self::own_id) says otherwise.
     pub fn id(&self) -> String {
-        format!("sic_{}_{}", self.server_id, self.address.port)
+        let made = || format!("sic_{}_{}", self.server_id, self.address.port);
+        self.own_id.clone().unwrap_or_else(made)
     }
 
     /// Its group tags with SIC.

@@ -129,6 +129,17 @@ impl Desk {
         }
     }
 
+    /// A login that names no client: a refresh token is its client's, and a user is a client alone.
+    pub(super) fn without_basic(&mut self, grant: &str, token: &str) -> Option<String> {
+        let client = match grant {
+            "refresh" => self.refresh.known.get(token)?.client.clone(),
+            "basic" => token.split_once(':').filter(|(name, _)| !name.is_empty())?.0.to_owned(),
+            _ => return None,
+        };
+        self.account(&client);
+        Some(client)
+    }
+
     /// A bearer token: gives its holder.
     pub(super) fn bearer(&self, header: Option<&str>, now: Instant) -> Result<Holder, Refusal> {
         let header = header.ok_or_else(|| {

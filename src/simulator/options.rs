@@ -82,6 +82,9 @@ pub struct Options {
     /// Whether POST /users/v1/login takes `client_credentials`. The real service does for its own hosting, but
     /// the contract does not know it (backend.md, "How a server gets allocated").
     pub undocumented_login: bool,
+    /// Whether POST /users/v1/login takes the grants `basic` and `refresh` without HTTP Basic. The contract wants it; RallyHere's own
+    /// adapter sends none with them, and its tests log in so at environments of RallyHere. What the service makes of it is not published.
+    pub login_without_basic: bool,
     /// Seed of every generated id and token; `None` takes one from the system.
     pub seed: Option<u64>,
 }
@@ -100,6 +103,7 @@ impl Default for Options {
             notifications_kept: 10_000,
             oauth_refresh_tokens: false,
             undocumented_login: false,
+            login_without_basic: false,
             seed: None,
         }
     }

@@ -54,6 +54,7 @@ pub(super) struct World {
     is_new: bool,
     oauth_refresh_tokens: bool,
     undocumented_login: bool,
+    login_without_basic: bool,
     happenings: broadcast::Sender<Happening>,
 }
 
@@ -111,6 +112,7 @@ impl World {
             is_new: options.api == Generation::V2026_08,
             oauth_refresh_tokens: options.oauth_refresh_tokens,
             undocumented_login: options.undocumented_login,
+            login_without_basic: options.login_without_basic,
             happenings,
         };
         if options.sessions.is_empty() {
@@ -170,7 +172,7 @@ impl World {
             Some(_) => arrived.json().map_err(|complaint| self.reject(&[complaint], arrived, moment))?,
             None => Value::Null,
         };
-        let client = match self.authenticate(operation, arrived, moment) {
+        let client = match self.authenticate(operation, arrived, &body, moment) {
             Ok(client) => client,
             Err(refusal) => {
                 self.authorized(number, refusal.verdict, refusal.client.as_deref());
@@ -204,8 +206,19 @@ impl World {
         })
     }
 
-    fn authenticate(&mut self, operation: &Operation, arrived: &Arrived, moment: Moment) -> Result<String, Refusal> {
+    fn authenticate(
+        &mut self,
+        operation: &Operation,
+        arrived: &Arrived,
+        body: &Value,
+        moment: Moment,
+    ) -> Result<String, Refusal> {
         let header = arrived.authorization.as_deref();
+        if self.login_without_basic && operation.kind == Kind::Login && header.is_none() {
+            let word = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+            let client = self.desk.without_basic(word("grant_type"), word("portal_access_token"));
+            return client.map_or_else(|| self.desk.basic(None), Ok);
+        }
         if operation.is_login() {
             self.desk.basic(header)
         } else {

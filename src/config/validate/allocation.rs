@@ -44,10 +44,10 @@ impl Checker<'_> {
             Way::Fixed => Source::Fixed,
             Way::Session => Source::Made(Box::new(made?)),
             Way::Sic => {
-                let (profile_id, server_id, hostname) = sic?;
+                let (profile_id, server_id, hostname, own_id) = sic?;
                 let address = address.clone()?;
                 let hostname = if hostname.is_empty() { address.host.clone() } else { hostname };
-                Source::Sic(Box::new(SicEntry { profile_id, server_id, hostname, address }))
+                Source::Sic(Box::new(SicEntry { profile_id, server_id, hostname, own_id, address }))
             }
             Way::Multiplay => file.map(|()| Source::Told(Teller::Multiplay))?,
             Way::File => file.map(|()| Source::Told(Teller::File))?,
@@ -148,14 +148,15 @@ impl Checker<'_> {
         })
     }
 
-    /// Profile, server and host name.
-    fn sic(&mut self, wanted: bool) -> Option<(String, String, String)> {
+    /// Profile, server, host name, and an id that is not made of them.
+    fn sic(&mut self, wanted: bool) -> Option<(String, String, String, Option<String>)> {
         let raw = &self.raw.allocation;
         let need = |what| wanted.then_some(what);
         let profile = self.tag("allocation.sic_profile_id", &raw.sic_profile_id, need("RallyHere's hosting gives it"));
         let server = self.tag("allocation.sic_server_id", &raw.sic_server_id, need("RallyHere's hosting gives it"));
         let hostname = self.tag("allocation.sic_hostname", &raw.sic_hostname, None);
-        Some((profile?, server?, hostname?))
+        let id = self.word("allocation.sic_id", &raw.sic_id, None);
+        Some((profile?, server?, hostname?, Some(id?).filter(|id| !id.is_empty())))
     }
 
     /// A piece of the group tags, which are separated by commas.
@@ -196,6 +197,7 @@ impl Checker<'_> {
             ("allocation.sic_profile_id", raw.sic_profile_id != default.sic_profile_id, sic),
             ("allocation.sic_server_id", raw.sic_server_id != default.sic_server_id, sic),
             ("allocation.sic_hostname", raw.sic_hostname != default.sic_hostname, sic),
+            ("allocation.sic_id", raw.sic_id != default.sic_id, sic),
             ("allocation.session_type", raw.session_type != default.session_type, session),
             ("allocation.client_version", raw.client_version != default.client_version, session),
         ];

@@ -14,6 +14,7 @@ use crate::config::form;
 use crate::config::raw::Raw;
 use crate::config::settings::{Instance, Written};
 use crate::config::shape::{COUNT, OWN};
+use crate::core::allocation::Source;
 use crate::core::ids::InstanceName;
 use crate::wire::reader::Misfit;
 
@@ -128,6 +129,10 @@ impl Checker<'_> {
             let local = &instance.local_api;
             let socket = local.socket.as_ref().map(|path| path.display().to_string());
             let target = &instance.params.target;
+            let sic_id = match &instance.params.allocation.source {
+                Source::Sic(entry) => entry.own_id.clone(),
+                Source::Fixed | Source::Made(_) | Source::Told(_) => None,
+            };
             let places = [
                 ("its name", Some(name.to_string())),
                 ("local_api.socket", socket),
@@ -135,6 +140,7 @@ impl Checker<'_> {
                 ("local_api.listen", local.grpc_listen.filter(|at| at.port() != 0).map(|at| at.to_string())),
                 ("instance.allocation_id", target.allocation().map(ToString::to_string)),
                 ("instance.session_id", target.session().map(ToString::to_string)),
+                ("allocation.sic_id", sic_id),
             ];
             for (key, value) in places {
                 let Some(value) = value else { continue };

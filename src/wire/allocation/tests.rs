@@ -26,11 +26,17 @@ fn the_bodies_are_those_of_the_public_clients() {
         profile_id: "P".to_owned(),
         server_id: "S".to_owned(),
         hostname: "H".to_owned(),
+        own_id: None,
         address: Address::parse("2001:db8::1", 65535).unwrap(),
     };
     let item = json!({"id": "sic_S_65535", "group_tags": "profile_id:P,server_id:S,hostname:H",
         "public_host": "2001:db8::1", "public_port": 65535});
     assert_eq!(value(&sic_register(&entry)), json!({"items": [item]}));
+    // A game behind another port than the one that it listens on.
+    let mapped = SicEntry { own_id: Some("sic_S_7777".to_owned()), ..entry };
+    let registered = value(&sic_register(&mapped));
+    assert_eq!(registered["items"][0]["id"], "sic_S_7777");
+    assert_eq!(registered["items"][0]["public_port"], 65535);
     assert_eq!(value(&sic_state("sic_S_65535")), json!({"items": [{"id": "sic_S_65535"}]}));
 }
 
@@ -38,7 +44,7 @@ fn the_bodies_are_those_of_the_public_clients() {
 fn an_answer_of_sic_is_read_with_a_wide_mind() {
     let read = |body: Value| sic(body.to_string().as_bytes(), &[]);
     let answer =
-        read(json!({"items": [{"success": true, "error_code": 0, "state": "allocated", "allocation_id": "a-1",
+        read(json!({"items": [{"success": true, "error_code": 0, "error_message": null, "state": "allocated", "allocation_id": "a-1",
         "session_id": null, "news": [1]}], "page": 1}))
         .unwrap();
     assert_eq!((answer.success, answer.state, answer.session_id), (true, Some(SicState::Allocated), None));

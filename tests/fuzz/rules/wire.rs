@@ -164,6 +164,7 @@ fn calls() -> Vec<Call> {
         profile_id: "p".to_owned(),
         server_id: "s".to_owned(),
         hostname: "h".to_owned(),
+        own_id: None,
         address: Address { host: "192.0.2.1".to_owned(), port: 7777 },
     };
     let registration = Registration {

@@ -1,6 +1,7 @@
 //! `[instances.NAME]`: what is inherited, what is an instance's own, what two must not share.
 
 use rallyhere_agent::config::settings::Written;
+use rallyhere_agent::core::allocation::Source;
 
 use super::*;
 
@@ -113,6 +114,22 @@ fn what_two_instances_must_not_share_is_named() {
     ] {
         assert!(mistakes.contains(expected), "{expected}:\n{mistakes}");
     }
+}
+
+#[test]
+fn an_id_with_sic_is_that_of_one_instance() {
+    let sic = "[instance]\nsource = \"sic\"\n[allocation]\nsic_profile_id = \"p-1\"\nsic_server_id = \"s-7\"\n\
+               public_host = \"203.0.113.9\"\npublic_port = 30000\n";
+    let own = "[instances.a]\nallocation.sic_id = \"sic_s-7_1\"\n[instances.b]\nallocation.sic_id = \"sic_s-7_2\"\n";
+    let loaded = host(&format!("{sic}{own}")).good();
+    let ids = loaded.settings.instances.iter().map(|instance| match &instance.params.allocation.source {
+        Source::Sic(entry) => entry.id(),
+        other @ (Source::Fixed | Source::Made(_) | Source::Told(_)) => panic!("{other:?}"),
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), ["sic_s-7_1", "sic_s-7_2"]);
+    let inherited = "sic_id = \"sic_s-7_1\"\n[instances.a]\n[instances.b]\n";
+    let said = host(&format!("{sic}{inherited}")).mistakes().join("\n");
+    assert!(said.contains("instances.b: has the allocation.sic_id of instance a too"), "{said}");
 }
 
 #[test]

@@ -68,16 +68,21 @@ async fn the_file_is_read_as_the_agent_reads_it() {
 #[tokio::test]
 async fn sic_is_asked_for_a_state_and_nothing_else() {
     let stage = Stage::start().await;
-    let home = home(&stage, "sic")
-        .set("allocation.sic_profile_id", "p-1")
-        .set("allocation.sic_server_id", "s-7")
-        .set("allocation.public_host", "203.0.113.9")
-        .set("allocation.public_port", 7777);
+    let sic = || {
+        home(&stage, "sic")
+            .set("allocation.sic_profile_id", "p-1")
+            .set("allocation.sic_server_id", "s-7")
+            .set("allocation.public_host", "203.0.113.9")
+            .set("allocation.public_port", 7777)
+    };
+    let home = sic();
     let (code, found) = doctor(&home).await;
     assert_eq!((code, failed(&found)), (0, vec![]), "{found:#?}");
     is(&found, "SIC", "ok", "does not know sic_s-7_7777 yet");
     is(&found, "allocation.public_port (default)", "ok", "203.0.113.9 port 7777");
     assert_eq!((stage.count("sic_state"), stage.count("sic_register")), (1, 0));
+    let (_, found) = doctor(&sic().set("allocation.sic_id", "sic_s-7_27015")).await;
+    is(&found, "SIC", "ok", "does not know sic_s-7_27015 yet");
     stage
         .simulator
         .set_sic(&SicSpec { id: "sic_s-7_7777".to_owned(), state: SicStatus::Allocating, ..SicSpec::default() })

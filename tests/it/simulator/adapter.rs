@@ -1,5 +1,6 @@
-//! RallyHere's published adapter, as far as its requests are known (its own sources cannot be had here): the same bytes on a bare
-//! socket, in its order. Once as it does it, with a new connection for each request; once over one that is kept.
+//! RallyHere's published adapter, request by request as it was recorded from the real one: the same bytes on a bare socket,
+//! in its order. Once as it does it, with a new connection for each request; once over one that is kept. The real one, where it is
+//! built, goes the same way in [`published`].
 
 use std::fmt::Write as _;
 
@@ -8,43 +9,90 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Stage, basic};
+use super::{Answer, Method, Stage, basic};
 
-const SERVER: &str = "sic_s-7_40000";
+mod published;
+
+const SERVER: &str = "sic_s-7_20000";
+const LOGIN: &str = "/users/v1/login";
 const REGISTER: &str = "/instances/sic_registration/v3/register";
 const STATE: &str = "/instances/sic_registration/v1/state";
+
+/// So many answers that are no good does it take before it logs in again, or tells its game.
+const FAILURES: usize = 7;
+
+/// What its two lines of credentials are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Credentials {
+    /// A client's id and secret: HTTP Basic.
+    Client,
+    /// A user's name and password: in the body, and no HTTP Basic.
+    User,
+}
+
+const CREDENTIALS: [Credentials; 2] = [Credentials::Client, Credentials::User];
+
+fn options(api: Generation) -> Options {
+    Options { api, undocumented_login: true, login_without_basic: true, ..Options::default() }
+}
+
+/// What it registers.
+fn registration() -> Value {
+    json!({"items": [{
+        "id": SERVER,
+        "group_tags": "profile_id:p-1,server_id:s-7,hostname:host-1",
+        "public_host": "203.0.113.9",
+        "public_port": 20000,
+    }]})
+}
+
+/// What it asks.
+fn question() -> Value {
+    json!({"items": [{"id": SERVER}]})
+}
+
+fn good(state: &str) -> Value {
+    json!({"success": true, "error_code": 0, "error_message": null, "state": state})
+}
+
+fn set(stage: &Stage, state: SicStatus, allocation: Option<&str>, session: Option<&str>) {
+    let (allocation_id, session_id) = (allocation.map(str::to_owned), session.map(str::to_owned));
+    stage.simulator.set_sic(&SicSpec { id: SERVER.to_owned(), state, allocation_id, session_id }).unwrap();
+}
 
 /// Sends what an adapter sends, and reads by the length that the answer names.
 struct Adapter<'a> {
     stage: &'a Stage,
+    credentials: Credentials,
     /// Kept, or `None` for a new connection each time.
     kept: Option<TcpStream>,
     keep: bool,
     token: String,
+    refresh: Option<String>,
     connections: usize,
 }
 
 impl Adapter<'_> {
-    async fn ask(&mut self, method: &str, path: &str, authorization: &str, body: &Value) -> (u16, Value) {
-        let host = self.stage.base.strip_prefix("http://").unwrap();
+    async fn ask(&mut self, method: &str, path: &str, authorization: Option<&str>, body: &Value) -> (u16, Value) {
+        let address = self.stage.base.strip_prefix("http://").unwrap();
         let mut stream = match self.kept.take() {
             Some(stream) => stream,
             None => {
                 self.connections += 1;
-                TcpStream::connect(host).await.unwrap()
+                TcpStream::connect(address).await.unwrap()
             }
         };
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let connection = if self.keep { "keep-alive" } else { "close" };
+        // The name of the host, without its port.
+        let (host, _port) = address.split_once(':').unwrap();
         let mut request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: cpp-httplib/0.11\r\nAccept: */*\r\n\
-             Authorization: {authorization}\r\nConnection: {connection}\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: RallyHere/1.0 GameHostAdapter/0.0.20 Boost.Beast/345\r\n\
+             Content-Type: application/json; charset=utf-8\r\n"
         );
-        if !body.is_empty() {
-            write!(request, "Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()).unwrap();
+        if let Some(authorization) = authorization {
+            write!(request, "Authorization: {authorization}\r\n").unwrap();
         }
-        request.push_str("\r\n");
-        request.push_str(&body);
+        write!(request, "Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let (mut text, mut chunk) = (String::new(), [0; 4096]);
         loop {
@@ -65,73 +113,96 @@ impl Adapter<'_> {
             let json = serde_json::from_str(body).unwrap_or_else(|error| panic!("{method} {path}: {error}: {text}"));
             if self.keep {
                 self.kept = Some(stream);
-            } else {
-                assert_eq!(stream.read(&mut chunk).await.unwrap(), 0, "closed, as it was asked");
             }
             return (status, json);
         }
     }
 
-    async fn log_in(&mut self) {
-        let body = json!({"grant_type": "client_credentials", "include_refresh": true});
-        let (status, answer) = self.ask("POST", "/users/v1/login", &basic("agent", "s"), &body).await;
-        assert_eq!(status, 200, "{answer}");
-        assert!(answer["refresh_token"].is_string(), "{answer}");
+    /// By the refresh token if there is one, else by the credentials; gives the status.
+    async fn log_in(&mut self) -> u16 {
+        let basic = (self.refresh.is_none() && self.credentials == Credentials::Client).then(|| basic("agent", "s"));
+        let body = match (&self.refresh, self.credentials) {
+            (Some(token), _) => json!({"grant_type": "refresh", "portal_access_token": token}),
+            (None, Credentials::Client) => json!({"grant_type": "client_credentials", "include_refresh": true}),
+            (None, Credentials::User) => json!({"grant_type": "basic", "include_refresh": true,
+                "portal_access_token": "agent:s", "accept_eula": true, "accept_tos": true, "accept_privacy_policy": true}),
+        };
+        let (status, answer) = self.ask("POST", LOGIN, basic.as_deref(), &body).await;
+        if status != 200 {
+            self.refresh = None;
+            return status;
+        }
+        // One that is there must be a text: null is the end of the game.
+        assert_eq!(answer.get("refresh_token").is_some(), self.refresh.is_none(), "{answer}");
+        if let Some(token) = answer.get("refresh_token") {
+            self.refresh = Some(token.as_str().unwrap().to_owned());
+        }
         self.token = answer["access_token"].as_str().unwrap().to_owned();
+        status
     }
 
     async fn call(&mut self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let authorization = format!("Bearer {}", self.token);
-        self.ask(method, path, &authorization, &body).await
+        self.ask(method, path, Some(&authorization), &body).await
     }
 
     async fn register(&mut self) -> Value {
-        let entry = json!({
-            "id": SERVER,
-            "group_tags": "profile_id:p-1,server_id:s-7,hostname:host-1",
-            "public_host": "203.0.113.9",
-            "public_port": 40000,
-        });
-        let (status, answer) = self.call("POST", REGISTER, json!({"items": [entry]})).await;
+        let (status, answer) = self.call("POST", REGISTER, registration()).await;
         assert_eq!(status, 200, "{answer}");
         answer["items"][0].clone()
     }
 
     async fn state(&mut self) -> Value {
-        let (status, answer) = self.call("POST", STATE, json!({"items": [{"id": SERVER}]})).await;
+        let (status, answer) = self.call("POST", STATE, question()).await;
         assert_eq!((status, answer["items"].as_array().map(Vec::len)), (200, Some(1)), "{answer}");
         answer["items"][0].clone()
     }
-}
 
-fn set(stage: &Stage, state: SicStatus, allocation: Option<&str>) {
-    let allocation_id = allocation.map(str::to_owned);
-    stage.simulator.set_sic(&SicSpec { id: SERVER.to_owned(), state, allocation_id, session_id: None }).unwrap();
+    /// A token that has run out is a 403, which it believes at the seventh time.
+    async fn refused(&mut self) {
+        for _ in 0..FAILURES {
+            let (status, refused) = self.call("POST", STATE, question()).await;
+            assert_eq!((status, &refused["auth_success"]), (403, &json!(false)), "{refused}");
+        }
+    }
 }
 
 /// From the first word to the last, as the adapter and the game around it do it.
-async fn a_life(api: Generation, keep: bool) {
-    let stage = Stage::new(Options { api, undocumented_login: true, ..Options::default() }).await;
-    let mut adapter = Adapter { stage: &stage, kept: None, keep, token: String::new(), connections: 0 };
-    adapter.log_in().await;
-    // One that it does not know, then the registration, also a second one.
-    let unknown = adapter.state().await;
-    assert!(unknown["success"] == false && unknown["error_code"].is_i64(), "{unknown}");
-    for _ in 0..2 {
-        assert_eq!(adapter.register().await, json!({"success": true, "error_code": 0}));
-    }
+async fn a_life(api: Generation, credentials: Credentials, keep: bool) {
+    let stage = Stage::new(options(api)).await;
+    let mut adapter =
+        Adapter { stage: &stage, credentials, kept: None, keep, token: String::new(), refresh: None, connections: 0 };
+    assert_eq!(adapter.log_in().await, 200);
+    assert_eq!(adapter.register().await, json!({"success": true, "error_code": 0, "error_message": null}));
     for _ in 0..3 {
-        assert_eq!(adapter.state().await, json!({"success": true, "error_code": 0, "state": "deallocated"}));
+        assert_eq!(adapter.state().await, good("deallocated"));
     }
+    adapter.stage.simulator.expire_tokens(false);
+    adapter.refused().await;
+    assert_eq!(adapter.log_in().await, 200, "by the refresh token");
+    assert_eq!(adapter.state().await, good("deallocated"));
+    adapter.stage.simulator.expire_tokens(true);
+    adapter.refused().await;
+    assert_eq!(adapter.log_in().await, 403, "the refresh token is old, too");
+    assert_eq!(adapter.log_in().await, 200, "by the credentials");
+    // One that SIC does not know has no state; the adapter never registers again by itself.
+    set(&stage, SicStatus::Forgotten, None, None);
+    let unknown = adapter.state().await;
+    assert!(
+        unknown["success"] == false && unknown["error_code"].is_i64() && unknown.get("state").is_none(),
+        "{unknown}"
+    );
+    assert_eq!(adapter.register().await["success"], true);
     // A registration while it is being allocated is fine, too: 6.
-    set(&stage, SicStatus::Allocating, None);
+    set(&stage, SicStatus::Allocating, None, None);
     let being = adapter.register().await;
     assert_eq!((&being["success"], &being["error_code"]), (&json!(false), &json!(6)));
     assert!(being["error_message"].is_string(), "{being}");
-    assert_eq!(adapter.state().await["state"], "allocating");
-    set(&stage, SicStatus::Allocated, Some("alloc-9"));
-    let allocated = adapter.state().await;
-    assert_eq!((&allocated["state"], &allocated["allocation_id"]), (&json!("allocated"), &json!("alloc-9")));
+    assert_eq!(adapter.state().await, good("allocating"));
+    set(&stage, SicStatus::Allocated, Some("alloc-9"), None);
+    let mut allocated = good("allocated");
+    allocated["allocation_id"] = json!("alloc-9");
+    assert_eq!(adapter.state().await, allocated);
 
     // The game asks for the session until it is bound.
     let by_allocation = "/session/v1/session/allocation/alloc-9";
@@ -144,7 +215,7 @@ async fn a_life(api: Generation, keep: bool) {
         adapter.call("PATCH", instance, json!({"allocation_id": "alloc-9", "join_status": "pending"})).await;
     assert_eq!((status, &shown["join_status"]), (200, &json!("pending")), "{shown}");
     let params = json!({
-        "public_conn_str": "unreal://203.0.113.9:40000",
+        "public_conn_str": "unreal://203.0.113.9:20000",
         "private_conn_str": "",
         "custom_data": {"rh.SessionSecurityToken": "0123456789abcdef0123456789abcdef"},
     });
@@ -153,14 +224,9 @@ async fn a_life(api: Generation, keep: bool) {
     let (status, shown) = adapter.call("PATCH", instance, joinable).await;
     assert_eq!((status, &shown["join_status"]), (200, &json!("joinable")), "{shown}");
 
-    // A token that has run out is 403, and the same question is answered with the next one.
-    stage.simulator.expire_tokens(true);
-    let (status, refused) = adapter.call("POST", STATE, json!({"items": [{"id": SERVER}]})).await;
-    assert!([401, 403].contains(&status) && refused["auth_success"] == false, "{status} {refused}");
-    adapter.log_in().await;
-    assert_eq!(adapter.state().await["state"], "allocated");
-    set(&stage, SicStatus::Deallocated, None);
-    assert_eq!(adapter.state().await["state"], "deallocated");
+    // Whoever goes on asking sees its end.
+    set(&stage, SicStatus::Deallocated, None, None);
+    assert_eq!(adapter.state().await, good("deallocated"));
 
     let ledger = stage.simulator.ledger();
     assert!(ledger.rejections.is_empty(), "refused by the contract: {:?}", ledger.rejections);
@@ -170,9 +236,32 @@ async fn a_life(api: Generation, keep: bool) {
 
 #[tokio::test]
 async fn rallyheres_adapter_is_answered_on_connections_of_its_own_and_on_one_that_is_kept() {
-    for api in [Generation::V2023_11, Generation::Between, Generation::V2026_08] {
-        for keep in [false, true] {
-            a_life(api, keep).await;
+    for api in Generation::ALL {
+        for credentials in CREDENTIALS {
+            for keep in [false, true] {
+                a_life(api, credentials, keep).await;
+            }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_login_without_a_client_is_refused_where_it_is_not_asked_for() {
+    let user = json!({"grant_type": "basic", "portal_access_token": "agent:s", "include_refresh": true});
+    let log_in = async |stage: &Stage, body: &Value| -> Answer {
+        stage.send(Method::POST, LOGIN, None, None, body).await.unwrap()
+    };
+    let plain = Stage::plain().await;
+    let refused = log_in(&plain, &user).await;
+    assert_eq!((refused.status, refused.code().as_str()), (403, "basic_token_empty"));
+
+    let stage = Stage::new(options(Generation::V2023_11)).await;
+    let taken = log_in(&stage, &user).await;
+    assert_eq!(taken.status, 200, "{taken:?}");
+    let client = json!({"grant_type": "client_credentials", "include_refresh": true});
+    let unknown = json!({"grant_type": "refresh", "portal_access_token": "never given"});
+    for nobody in [client, unknown] {
+        let refused = log_in(&stage, &nobody).await;
+        assert_eq!((refused.status, refused.code().as_str()), (403, "basic_token_empty"), "{nobody}");
     }
 }

@@ -10,6 +10,7 @@ fn hosted_at(host: &str, port: u16) -> Params {
         profile_id: "p-1".to_owned(),
         server_id: "s-77".to_owned(),
         hostname: "h".to_owned(),
+        own_id: None,
         address: Address::parse(host, port).unwrap(),
     })))
 }
