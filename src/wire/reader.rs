@@ -355,6 +355,6 @@ mod tests {
         let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(read::<Value>(deep(128).as_bytes()).is_ok());
         assert!(read::<Value>(deep(129).as_bytes()).is_err());
-        assert!(read::<serde::de::IgnoredAny>(deep(100_000).as_bytes()).is_ok());
+        assert!(read::<IgnoredAny>(deep(100_000).as_bytes()).is_ok());
     }
 }
