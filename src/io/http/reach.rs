@@ -163,7 +163,7 @@ fn days_left(
     name: &ServerName<'_>,
 ) -> Result<u64, rustls::Error> {
     let Some((first, others)) = certificates.split_first() else { return Err(rustls::Error::NoCertificatesPresented) };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = tls::provider();
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), provider)
         .build()
         .map_err(|error| rustls::Error::General(error.to_string()))?;

@@ -3,17 +3,32 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::crypto::{CryptoProvider, KeyProvider};
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::SigningKey;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::HttpSetupError;
 use super::origin::Origin;
 
+/// What ring can do, but for signing: nobody asks for a certificate of ours, and what signs is as large as what verifies.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider { key_provider: &NoKeys, ..rustls::crypto::ring::default_provider() })
+}
+
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("this program has no key of its own".to_owned()))
+    }
+}
+
 /// TLS 1.2 and 1.3 with ring. No ALPN: without an offer every server speaks HTTP/1.1; a lane that speaks HTTP/2 makes its own.
 pub(super) fn client_config(origin: &Origin, ca_file: Option<&Path>) -> Result<ClientConfig, HttpSetupError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(HttpSetupError::Tls)?
         .with_root_certificates(roots(origin, ca_file)?)
