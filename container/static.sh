@@ -20,6 +20,16 @@ target=$machine-unknown-linux-$kind
 if [[ $kind == gnu ]]; then
     export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
 fi
+# Smaller by 340 kB of 6.9 MB together. With frame pointers the tables for unwinding are a quarter smaller, for they say little but
+# that there is one. LLVM lays the blocks of a function out by size, makes small jump tables into comparisons, and compiles std's
+# functions for size as well. These are options of LLVM's own, which come and go with its versions.
+flags="-C force-frame-pointers=yes"
+for option in -apply-ext-tsp-for-size -min-jump-table-entries=8 -force-attribute=minsize; do
+    if rustc --print cfg -C "llvm-args=$option" >/dev/null 2>&1; then
+        flags+=" -C llvm-args=$option"
+    fi
+done
+export RUSTFLAGS="${RUSTFLAGS:-} $flags"
 # The simulated environment is for development: it is a twelfth of the program.
 cargo build --locked --release --no-default-features --target "$target" --bin rallyhere-agent >&2
 
