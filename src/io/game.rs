@@ -116,9 +116,12 @@ pub struct Keeper {
     sinks: Option<[OwnedFd; 2]>,
 }
 
+/// A keeper, and where it tells what it finds out.
+pub type Kept = (mpsc::Receiver<Box<GameEvent>>, Keeper);
+
 /// The game's side of one instance: where orders go, what comes back, and what must run for both. Of a game of which nobody has
 /// said where it is, and that no probe asks, nothing ever comes back, and no order means anything to it.
-pub fn side(settings: Arc<Instance>) -> (GameSide, Option<(mpsc::Receiver<Box<GameEvent>>, Keeper)>) {
+pub fn side(settings: Arc<Instance>) -> (GameSide, Option<Kept>) {
     if settings.game.source == GameSource::Unknown && settings.probes.is_empty() {
         return (GameSide { orders: None, settings }, None);
     }

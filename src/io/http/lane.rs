@@ -2,7 +2,8 @@
 //!
 //! On HTTP/1.1 every call in flight has a connection to itself, so that none waits for another. On HTTP/2 all share one: a call waits
 //! where the server takes no more streams, and with a connection that is stuck all are. So a lane speaks HTTP/2 only where its
-//! calls may wait a little, and one of them that gets no answer in time makes the next go on a new connection.
+//! calls may wait a little, or where it is known that none has to ([`super::polls`]), and one of them that gets no answer in time
+//! makes the next go on a new connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
