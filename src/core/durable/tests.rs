@@ -58,10 +58,8 @@ fn notification(id: &str) -> Arc<Notification> {
 /// Of a life in full swing.
 fn lived() -> Durable {
     let mut durable = Durable::default();
-    let page = |id: &str| Record::Page {
-        cursor: NotificationId::parse(id).unwrap(),
-        notifications: vec![notification(id)],
-    };
+    let page =
+        |id: &str| Record::Page { cursor: NotificationId::parse(id).unwrap(), notifications: vec![notification(id)] };
     for record in [
         Record::Given(given("a-1")),
         identity(None, Some("a-1")),
