@@ -78,7 +78,7 @@ pub(in crate::core) fn params() -> Params {
     }
 }
 
-pub(super) fn allocated() -> Params {
+pub(in crate::core) fn allocated() -> Params {
     Params { target: Target::Allocation(allocation_id()), ..params() }
 }
 

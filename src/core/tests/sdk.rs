@@ -380,3 +380,12 @@ fn a_change_that_is_refused_is_not_kept_by_the_store_either() {
     }
     assert!(!SdkChange::Freed.is_refusable(), "the game was told that it is so");
 }
+
+#[test]
+fn annotations_have_as_much_room_as_labels() {
+    let mut rig = Rig::serving(params());
+    for number in 0..ENTRIES_LIMIT {
+        rig.ask(annotation(&format!("a{number}"), "v")).unwrap();
+    }
+    assert!(matches!(rig.ask(annotation("more", "v")), Err(Denied::Field { field: "annotations", .. })));
+}
