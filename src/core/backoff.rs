@@ -69,6 +69,11 @@ impl Retry {
         wait
     }
 
+    /// Makes the wait longer, if it would end before that.
+    pub fn not_before(&mut self, soonest: Instant) {
+        self.until = self.until.max(Some(soonest));
+    }
+
     /// It succeeded.
     pub fn succeeded(&mut self) {
         self.failures = 0;
