@@ -346,6 +346,15 @@ fn a_session_that_is_gone_ends_who_was_its_host_and_nobody_else() {
     rig.log_in();
     rig.answer(CallKind::ReadSession, Err(session_not_found()));
     assert_eq!((rig.phase(), rig.exit), (Phase::Resolving, None), "it may come yet");
+    let mut rig = Rig::new(params());
+    rig.log_in();
+    rig.answer(CallKind::ReadSession, Ok(session(None)));
+    rig.answer(CallKind::Register, Err(failure(FailureKind::Rejected)));
+    while !rig.kinds().contains(&CallKind::ReadSession) {
+        rig.pass(millis(100));
+    }
+    rig.answer(CallKind::ReadSession, Err(session_not_found()));
+    assert_eq!((rig.phase(), rig.exit), (Phase::Registering, None), "it was never its host");
     let durable = remembered(&Rig::serving(params()));
     let mut rig = Rig::restarted(params(), durable.clone());
     rig.log_in();
@@ -382,4 +391,33 @@ fn a_session_that_has_lost_the_allocation_ends_who_was_its_host_and_lets_others_
     rig.answer(CallKind::ReadSession, Ok(session(None)));
     assert_eq!(rig.exit, Some(Outcome::Superseded));
     assert!(!rig.records.contains(&Record::Attached));
+}
+
+#[test]
+fn who_registers_itself_is_the_host_whatever_word_the_backend_has_for_it() {
+    for status in [JoinStatus::Requested, JoinStatus::Allocated, JoinStatus::Other("booting".to_owned())] {
+        let mut rig = Rig::new(params());
+        rig.log_in();
+        rig.answer(CallKind::ReadSession, Ok(session(None)));
+        rig.answer(CallKind::Register, Ok(instance(info(status.clone()))));
+        rig.settle(Ok(session(Some(info(status.clone())))));
+        assert_eq!(rig.phase(), Phase::Loading, "{status:?}");
+    }
+}
+
+#[test]
+fn what_is_gone_while_it_drains_is_not_written_to_any_more() {
+    let mut rig = Rig::serving(params());
+    rig.pass_quietly(Duration::from_secs(10), true);
+    rig.event(drain());
+    assert_eq!(rig.phase(), Phase::Draining);
+    assert_eq!(rig.kinds().iter().filter(|kind| **kind == CallKind::ReadSession).count(), 1, "a PATCH has no fence");
+    rig.answer(CallKind::ReadSession, Ok(session_tagged(None, "\"e9\"")));
+    for _ in 0..100 {
+        rig.pass(millis(100));
+        assert!(!rig.kinds().contains(&CallKind::Update), "whoever comes next would be closed");
+        rig.keep_quiet(true);
+    }
+    rig.request(Request::Shutdown { reason: None });
+    assert_eq!(rig.exit, Some(Outcome::Ended), "{:?}", rig.kinds());
 }

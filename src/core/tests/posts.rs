@@ -426,3 +426,17 @@ fn a_refused_token_is_no_failed_call_for_the_operator() {
         assert!(!rig.notes.iter().any(|note| matches!(note, Note::CallFailed { .. })), "{:?}", rig.notes);
     }
 }
+
+#[test]
+fn a_retry_is_earned_by_ten_accepted_posts() {
+    let mut rig = Rig::serving(params());
+    let mut turn = 0;
+    // The first failure has its retry, the next has none to spend; ten more posts earn the next one.
+    let sent = posts(&mut rig, 200, |_| {
+        turn += 1;
+        Some(if [1, 3, 14].contains(&turn) { Err(failure(FailureKind::Unreachable)) } else { accepted() })
+    });
+    let gaps: Vec<u64> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let quick: Vec<usize> = (0..gaps.len()).filter(|at| gaps[*at] <= 5_010).collect();
+    assert_eq!(quick, [0, 13], "{gaps:?}");
+}

@@ -56,6 +56,9 @@ fn what_the_disk_refuses_is_refused_and_never_sent() {
     pass(&mut rig, Duration::from_secs(30));
     assert!(!rig.kinds().contains(&CallKind::Fubar));
     assert_eq!(rig.agent.snapshot().outbox.waiting, 0);
+    assert_eq!(rig.agent.snapshot().counters.reports_refused, 1);
+    rig.ask(fubar("again")).unwrap_err();
+    assert_eq!(rig.agent.snapshot().counters.reports_refused, 2);
 }
 
 #[test]
@@ -437,7 +440,13 @@ fn a_report_that_can_go_goes_before_the_end_also_past_a_refused_duty() {
     barred.request(Request::Duty { duty: begin(), key: None });
     barred.answer(CallKind::Match, Err(failure(FailureKind::Forbidden)));
     barred.request(fubar("crash"));
-    for mut rig in [plain, barred] {
+    let mut failed = Rig::serving(params());
+    failed.request(Request::Duty { duty: begin(), key: None });
+    failed.answer(CallKind::Match, Err(failure(FailureKind::Forbidden)));
+    failed.request(fubar("crash"));
+    pass(&mut failed, Duration::from_millis(1_100));
+    failed.answer(CallKind::Fubar, Err(failure(FailureKind::Unreachable)));
+    for mut rig in [plain, barred, failed] {
         stopped(&mut rig);
         assert!(!rig.kinds().contains(&CallKind::Unregister) && rig.exit.is_none(), "{:?}", rig.kinds());
         rig.pass(Duration::from_secs(3));
@@ -485,4 +494,17 @@ fn a_refused_report_waits_as_long_as_the_operator_is_told_and_a_quarter_of_a_min
         let told = told.expect("the operator is told");
         assert!(wait.abs_diff(told) <= Duration::from_millis(200), "seed {seed}: {wait:?}, told {told:?}");
     }
+}
+
+#[test]
+fn a_full_outbox_takes_no_report_of_our_own_either() {
+    let mut rig = Rig::serving(params());
+    rig.answer(CallKind::Poll, Err(failure(FailureKind::Unauthorised)));
+    for turn in 0..LIMIT {
+        id(rig.ask(fubar(&format!("f{turn}"))));
+    }
+    rig.request(Request::Health { status: Health::Healthy, reason: None });
+    rig.pass(Duration::from_secs(120));
+    let snapshot = rig.agent.snapshot();
+    assert_eq!((snapshot.outbox.waiting, snapshot.counters.reports_refused), (LIMIT, 1));
 }
