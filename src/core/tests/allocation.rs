@@ -502,7 +502,7 @@ fn a_host_counts_those_that_wait_and_every_phase_also_where_nobody_is() {
     let waiting = Rig::new(file()).agent.snapshot();
     let resolving = Rig::new(params()).agent.snapshot();
     let serving = Rig::serving(params()).agent.snapshot();
-    let roll = roll::call([&waiting, &serving, &resolving, &serving].map(|snapshot| &*snapshot).into_iter());
+    let roll = roll::call([&waiting, &serving, &resolving, &serving].into_iter());
     assert_eq!(roll[0], ("waiting", 1));
     assert_eq!(roll.len(), Phase::ALL.len() + 1);
     for (word, count) in &roll[1..] {

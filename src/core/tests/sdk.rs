@@ -393,7 +393,7 @@ fn annotations_have_as_much_room_as_labels() {
 #[test]
 fn a_game_that_the_backend_shows_as_joinable_after_a_restart_is_told_ready_at_once() {
     let before = Rig::serving(params());
-    let mut durable = crate::core::durable::Durable::default();
+    let mut durable = Durable::default();
     before.records.iter().for_each(|record| durable.apply(record));
     for (shown, told) in [(JoinStatus::Joinable, Told::Ready), (JoinStatus::Pending, Told::RequestReady)] {
         let mut rig = Rig::restarted(params(), durable.clone());
