@@ -331,3 +331,11 @@ fn who_wants_no_notifications_is_told_of_no_changes_either() {
     assert!(messages(&rig).is_empty());
     assert!(!rig.records.iter().any(|record| matches!(record, Record::Noticed { .. })));
 }
+
+#[test]
+fn a_call_that_is_gone_is_counted_as_failed_each_time() {
+    let mut rig = Rig::serving(params());
+    let before = rig.agent.snapshot().counters.calls_failed;
+    lose_the_poll(&mut rig);
+    assert_eq!(rig.agent.snapshot().counters.calls_failed, before + 2);
+}

@@ -307,3 +307,11 @@ fn a_probe_that_fell_silent_is_not_forgotten_to_have_found_it_healthy() {
     bench.probe(Degraded);
     assert!(bench.fusion.is_found_healthy(), "it was ready once");
 }
+
+#[test]
+fn a_probe_that_never_answered_has_its_patience_also_without_a_grace() {
+    let mut bench = Bench::new(Params { startup_grace: Duration::ZERO, ..probed(Unhealthy) }, Known::Running);
+    assert_eq!(bench.health(), Healthy);
+    assert_eq!(bench.pass(15 * SECOND), Healthy, "three intervals and its time limit");
+    assert_eq!(bench.pass(2 * SECOND), Degraded);
+}
