@@ -69,6 +69,11 @@ impl Retry {
         wait
     }
 
+    /// Makes the wait longer, if it would end before that.
+    pub fn not_before(&mut self, soonest: Instant) {
+        self.until = self.until.max(Some(soonest));
+    }
+
     /// It succeeded.
     pub fn succeeded(&mut self) {
         self.failures = 0;
@@ -172,5 +177,23 @@ mod tests {
         assert!(retry.is_ready(now + wait));
         let wait = retry.failed(now, &mut rng, Some(Duration::from_secs(86_400)));
         assert!(wait < Duration::from_secs(1000), "{wait:?}");
+    }
+
+    #[test]
+    fn three_successes_in_a_row_make_the_next_failure_a_first_one_and_fewer_do_not() {
+        let (now, mut rng) = (start(), Rng::with_seed(1));
+        let mut retry = Retry::new(Policy::secs(2, 60));
+        for _ in 0..3 {
+            retry.failed(now, &mut rng, None);
+        }
+        for expected in [16, 16, 2, 2] {
+            retry.succeeded();
+            assert!(retry.is_ready(now) && retry.until().is_none() && retry.failures() == 0, "it may go at once");
+            assert_eq!(retry.ceiling.as_secs(), expected);
+        }
+        retry.failed(now, &mut rng, None);
+        assert_eq!((retry.failures(), retry.ceiling.as_secs()), (1, 4));
+        retry.succeeded();
+        assert_eq!(retry.ceiling.as_secs(), 4, "the row begins anew with every failure");
     }
 }

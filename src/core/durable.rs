@@ -458,3 +458,6 @@ fn trim<T>(queue: &mut VecDeque<T>, limit: usize) {
         queue.pop_front();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -210,4 +210,12 @@ mod tests {
         assert_eq!(SessionId::parse(""), Err(IdError::Empty));
         assert_eq!(SessionId::parse("a\nb"), Err(IdError::Control));
     }
+
+    #[test]
+    fn no_two_calls_and_no_two_tickets_have_the_same_number() {
+        let mut ids = Counter::default();
+        let tickets: Vec<Ticket> = (0..3).map(|_| ids.ticket()).collect();
+        let calls: Vec<CallId> = (0..3).map(|_| ids.call()).collect();
+        assert!(tickets.windows(2).all(|pair| pair[0] < pair[1]) && calls.windows(2).all(|pair| pair[0] < pair[1]));
+    }
 }

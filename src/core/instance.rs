@@ -188,3 +188,16 @@ pub struct HealthConfig {
     /// How often a post is expected. Clamped to 1..3600 s (backend.md, trap 10).
     pub cadence: Duration,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_health_is_read_as_it_is_written_and_an_unknown_word_is_data() {
+        for health in [Health::Healthy, Health::Degraded, Health::Unhealthy, Health::Unknown] {
+            assert_eq!(Health::from_wire(health.as_str()), health);
+        }
+        assert_eq!(Health::from_wire("splendid"), Health::Unknown);
+    }
+}

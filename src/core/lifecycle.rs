@@ -231,6 +231,12 @@ impl Lifecycle {
             Some(Standing::SessionGone) if common.durable.attached => {
                 Some((Trigger::Fenced, "the session is gone".to_owned()))
             }
+            // After a restart; a look while it hosts says the same.
+            Some(Standing::Free | Standing::NotBound)
+                if common.allocation_id().is_some() && common.durable.attached =>
+            {
+                Some((Trigger::Fenced, "the session has lost our allocation".to_owned()))
+            }
             Some(Standing::Ours { .. } | Standing::Free) => {
                 let identity = self.identity(common)?;
                 let known = matches!(&identity, Record::Identity { session, instance, allocation }

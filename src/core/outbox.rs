@@ -377,6 +377,7 @@ impl Outbox {
             Ruling::Slow => {
                 let refused = if is_duty(&report) { &mut self.barred } else { &mut self.refused };
                 let wait = refused.failed(common.now, &mut common.rng, failure.retry_after).max(REFUSED.base / 4);
+                refused.not_before(common.now + wait);
                 common.call_failed(kind, &failure, Some(wait));
                 if failure.kind == FailureKind::Forbidden {
                     common.note(Note::Warning { cause: "permission", words: missing(kind) });

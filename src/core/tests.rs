@@ -16,6 +16,7 @@ mod life;
 mod listing;
 mod model;
 mod notify;
+mod patches;
 mod patience;
 mod poison;
 mod posts;

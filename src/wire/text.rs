@@ -86,4 +86,11 @@ mod tests {
         assert_eq!(code("bad_hunter2-hunter2", &["hunter2-hunter2"]).as_deref(), Some("[redacted]"));
         assert_eq!(code("session_not_found", &["session"]).as_deref(), Some("session_not_found"));
     }
+
+    #[test]
+    fn the_id_of_a_request_is_kept_unless_nothing_is_left_of_it() {
+        assert_eq!(id_of_the_backend(" 0af7\n", &[]).as_deref(), Some("0af7"));
+        assert_eq!(id_of_the_backend("  ", &[]), None);
+        assert_eq!(id_of_the_backend("hunter2-hunter2", &["hunter2-hunter2"]).as_deref(), Some("[redacted]"));
+    }
 }

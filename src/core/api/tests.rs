@@ -138,3 +138,36 @@ fn a_configured_generation_is_not_learnt() {
     api.lose(Feature::Notifications, now, wall(), &mut Rng::with_seed(1));
     assert_eq!(api.view().generation(), "2026-08");
 }
+
+#[test]
+fn what_is_shown_as_gone_is_what_is_gone_with_when_that_was_found() {
+    let now = start();
+    let shown =
+        |api: &Api| api.view().gone.into_iter().map(|(feature, found)| (feature, found.is_some())).collect::<Vec<_>>();
+    assert_eq!(shown(&Api::new(Choice::V2023_11)), [], "nobody misses what is newer than what was chosen");
+    let fixed = shown(&Api::new(Choice::V2026_08));
+    let older: Vec<_> =
+        Feature::ALL.into_iter().filter(|feature| !feature.is_newer()).map(|one| (one, false)).collect();
+    assert_eq!(fixed, older);
+    let mut api = Api::new(Choice::Auto);
+    api.lose(Feature::Fubar, now, wall(), &mut Rng::with_seed(1));
+    api.lose(Feature::Events, now, wall(), &mut Rng::with_seed(1));
+    api.find(Feature::Events, now + SECOND, wall());
+    assert_eq!(shown(&api), [(Feature::Fubar, true)]);
+}
+
+#[test]
+fn a_call_is_doubtful_from_the_first_suspicion_until_it_is_there() {
+    let now = start();
+    let mut api = Api::new(Choice::Auto);
+    assert!(!api.is_doubtful(Feature::Notifications));
+    api.suspect(Feature::Notifications, now);
+    assert!(api.is_doubtful(Feature::Notifications) && !api.is_doubtful(Feature::Fubar));
+    let lost = api.lose(Feature::Notifications, now, wall(), &mut Rng::with_seed(1));
+    assert!(api.is_doubtful(Feature::Notifications));
+    assert!(!api.is_gone(Feature::Notifications, lost.until), "it is about to be looked at again");
+    assert!(api.is_doubtful(Feature::Notifications), "but nobody knows");
+    api.find(Feature::Notifications, now, wall());
+    assert!(!api.is_doubtful(Feature::Notifications));
+    assert!(Api::new(Choice::V2026_08).is_doubtful(Feature::Notifications));
+}

@@ -317,3 +317,51 @@ fn a_token_that_dies_while_its_refresh_fails_does_not_cut_the_wait_short() {
         assert!(login(&mut auth).is_some(), "but it does not wait for ever");
     }
 }
+
+/// How long after its start a process with this history logs in, in seconds; ten seconds of that are dice.
+fn waits(attempts: &[u64]) -> u64 {
+    let attempts = attempts.iter().map(|ago| Duration::from_secs(*ago)).collect();
+    let now = crate::clock::now();
+    let auth = Auth::new(3, &Past { attempts, token: None }, now);
+    auth.poll_timeout().map_or(0, |due| (due - now).as_secs())
+}
+
+#[test]
+fn the_restraint_is_as_long_as_the_history_says_and_a_calm_time_gives_the_burst_back() {
+    assert_eq!(waits(&[10, 5]), 0, "two quick restarts are within the burst");
+    assert!((60..=70).contains(&waits(&[0, 0, 0])));
+    assert!((30..=40).contains(&waits(&[30, 30, 30])), "the time since then counts");
+    assert_eq!(waits(&[600, 600, 600, 0]), 0, "before the last there was time for three");
+    assert!((50..=60).contains(&waits(&[70, 70, 70, 10])), "but only for one");
+    assert!((60..=70).contains(&waits(&[0; PAST_ATTEMPTS])), "what was before a full history is taken as spent");
+}
+
+#[test]
+fn a_token_of_a_short_life_that_is_refused_in_its_second_half_has_expired_and_is_no_riddle() {
+    let (mut auth, now) = auth();
+    for turn in 1..=3 {
+        let (id, ..) = login(&mut auth).expect("at once");
+        let now = now + Duration::from_secs(5 * turn);
+        answer(&mut auth, id, token(8, false), now);
+        assert_eq!(auth.snapshot().attempts, turn, "each is counted");
+        auth.handle_event(AuthEvent::Rejected(Generation(turn)), now + Duration::from_millis(4_500));
+    }
+    assert!(login(&mut auth).is_some(), "{:?}", auth.snapshot());
+}
+
+#[test]
+fn a_reload_tries_a_failing_refresh_at_once_with_the_credentials() {
+    let (mut auth, mut now) = auth();
+    let (id, ..) = login(&mut auth).expect("at once");
+    answer(&mut auth, id, token(1000, true), now);
+    later(&mut auth, &mut now);
+    let (id, way, _) = login(&mut auth).expect("the refresh");
+    assert_eq!(way, Login::Refresh);
+    answer(&mut auth, id, Err(Failure::local(FailureKind::Server, "down")), now);
+    assert!(login(&mut auth).is_none());
+    auth.handle_event(AuthEvent::Reloaded, now);
+    assert_eq!(login(&mut auth).map(|(_, way, _)| way), Some(Login::Fresh));
+    assert!(!auth.is_over());
+    auth.handle_event(AuthEvent::Stop, now);
+    assert!(auth.is_over());
+}

@@ -137,3 +137,10 @@ fn a_player_is_written_in_one_form_however_it_came() {
         }
     }
 }
+
+#[test]
+fn a_report_to_a_session_that_is_gone_can_never_arrive() {
+    let gone = Failure { status: Some(404), ..failure(FailureKind::NotFound, Some("session_not_found")) };
+    assert_eq!(Ruling::of(&gone), Ruling::Dead);
+    assert_eq!(Ruling::of(&failure(FailureKind::NotFound, None)), Ruling::Slow, "it may be a proxy that says so");
+}

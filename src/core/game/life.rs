@@ -240,3 +240,51 @@ impl Life {
         Some(if occasion.phase == Phase::Superseded { at.min(occasion.since + params.stop_timeout) } else { at })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::tests::rig::params;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn running(process: Process, done: Option<Instant>) -> Life {
+        Life { state: State::Running { pid: 1 }, done, ..Life::new(process) }
+    }
+
+    fn times(stop: u32, drain: u32) -> Params {
+        Params { stop_timeout: stop * SECOND, drain_timeout: drain * SECOND, ..params() }
+    }
+
+    #[test]
+    fn a_drain_waits_for_players_of_a_game_that_was_told_and_for_the_stop_of_any_other() {
+        let now = crate::clock::now();
+        for (stop, drain) in [(30, 60), (90, 60)] {
+            let seconds = |life: Life, heard, late| life.drain_time(&times(stop, drain), heard, late).as_secs();
+            let ours = |done| running(Process::Ours, done);
+            assert_eq!(seconds(ours(None), true, false), 60, "it was told, and its players have the drain time");
+            assert_eq!(seconds(ours(None), false, false), u64::from(stop.max(drain)), "its signal tells it");
+            assert_eq!(seconds(ours(None), true, true), u64::from(stop), "nobody plays what never got ready");
+            assert_eq!(seconds(ours(None), false, true), u64::from(stop));
+            assert_eq!(seconds(ours(Some(now)), true, false), u64::from(stop), "it is done");
+            assert_eq!(seconds(running(Process::Unknown, None), false, true), 60, "not ours to stop");
+        }
+    }
+
+    #[test]
+    fn when_a_game_is_told_to_stop_depends_on_whether_it_talks_to_us_and_on_whether_it_is_done() {
+        let now = crate::clock::now();
+        let plan = |phase, done, heard, late| {
+            let occasion = Occasion { phase, since: now, heard, late };
+            let (at, patience) = running(Process::Ours, done).plan(&times(30, 60), &occasion)?;
+            Some(((at - now).as_secs(), patience.as_secs()))
+        };
+        assert_eq!(plan(Phase::Serving, None, true, false), None);
+        assert_eq!(plan(Phase::Draining, None, true, false), Some((60, 30)), "after the time of its players");
+        assert_eq!(plan(Phase::Draining, None, false, false), Some((0, 60)), "at once, with all the time");
+        assert_eq!(plan(Phase::Draining, None, true, true), Some((0, 30)));
+        assert_eq!(plan(Phase::Draining, Some(now + 5 * SECOND), true, false), Some((35, 30)), "it may end by itself");
+        assert_eq!(plan(Phase::Closing, None, true, false), Some((0, 30)));
+        assert_eq!(plan(Phase::Superseded, Some(now), true, false), Some((0, 30)));
+    }
+}

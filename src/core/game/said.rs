@@ -116,3 +116,46 @@ fn takes_players(phase: Phase) -> bool {
         Phase::Resolving | Phase::Registering | Phase::Loading | Phase::Serving => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::durable::Durable;
+    use crate::core::tests::rig::params;
+
+    #[test]
+    fn another_process_takes_back_what_was_said_of_readiness_and_leaves_how_to_reach_it() {
+        let now = crate::clock::now();
+        let begun = |said: SaidState| {
+            let durable = Durable { said, ..Durable::default() };
+            let mut common = Common::new(params(), durable, 7, "2026-11-22T10:00:00Z".parse().unwrap(), now);
+            Game::begins_anew(&mut common);
+            (common.durable.said.clone(), common.poll_action().is_some())
+        };
+        let reached = SaidState { public_conn_str: Some("1.2.3.4:1".to_owned()), ..SaidState::default() };
+        let ready = SaidState { ready: true, ..reached.clone() };
+        let closed = SaidState { joinable: Some(false), ..reached.clone() };
+        let playing = SaidState { match_id: MatchId::parse("m-1").ok(), ..reached.clone() };
+        for said in [ready, closed, playing] {
+            assert_eq!(begun(said.clone()), (reached.clone(), true), "{said:?}");
+        }
+        assert_eq!(begun(reached.clone()), (reached, false), "there is nothing to write");
+    }
+
+    #[test]
+    fn readiness_is_written_once_and_never_at_the_end() {
+        let now = crate::clock::now();
+        let mut common =
+            Common::new(params(), Durable::default(), 7, "2026-11-22T10:00:00Z".parse().unwrap(), now + Duration::ZERO);
+        common.phase = Phase::Closing;
+        Game::becomes_ready(&mut common);
+        assert!(!common.durable.said.ready && common.poll_action().is_none());
+        common.phase = Phase::Loading;
+        Game::becomes_ready(&mut common);
+        assert!(common.durable.said.ready && common.poll_action().is_some());
+        Game::becomes_ready(&mut common);
+        assert!(common.poll_action().is_none(), "it is so already");
+    }
+}

@@ -91,3 +91,68 @@ pub(super) fn judge(common: &Common, session: &Session) -> Standing {
     }
     Standing::Ours { status: shown.join_status.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::durable::Durable;
+    use crate::core::params::Params;
+    use crate::core::tests::rig::{allocated, params};
+
+    fn id(id: &str) -> InstanceId {
+        InstanceId::parse(id).unwrap()
+    }
+
+    /// What is remembered of ourselves, and what the session shows: an instance with these ids, or none.
+    fn standing(
+        params: Params,
+        own: Option<&str>,
+        attached: bool,
+        shown: Option<(Option<&str>, Option<&str>)>,
+    ) -> Standing {
+        let durable = Durable { instance: own.map(id), attached, ..Durable::default() };
+        let now = crate::clock::now();
+        let common = Common::new(params, durable, 7, "2026-11-22T10:00:00Z".parse().unwrap(), now);
+        let instance = shown.map(|(instance, allocation)| InstanceInfo {
+            instance_id: instance.map(id),
+            allocation_id: allocation.map(|id| crate::core::ids::AllocationId::parse(id).unwrap()),
+            join_status: JoinStatus::Pending,
+            health: None,
+        });
+        judge(
+            &common,
+            &Session {
+                session_id: crate::core::ids::SessionId::parse("s-1").unwrap(),
+                region_id: None,
+                instance,
+                document: "{}".into(),
+                print: 0,
+                is_new: false,
+            },
+        )
+    }
+
+    #[test]
+    fn whose_it_is_depends_on_what_is_shown_and_on_what_we_know_of_ourselves() {
+        let ours = || Standing::Ours { status: JoinStatus::Pending };
+        let is_foreign = |standing: Standing| matches!(standing, Standing::Foreign(_));
+        // Without a fence it is the id alone, and whoever has none of ours is somebody else.
+        assert_eq!(standing(params(), None, false, None), Standing::Free);
+        assert_eq!(standing(params(), Some("i-1"), true, Some((Some("i-1"), None))), ours());
+        assert!(is_foreign(standing(params(), Some("i-1"), true, Some((Some("i-2"), None)))));
+        assert!(is_foreign(standing(params(), None, false, Some((Some("i-2"), None)))));
+        assert!(is_foreign(standing(params(), None, false, Some((None, None)))), "half-made, and not by us");
+        assert_eq!(standing(params(), Some("i-1"), false, Some((None, None))), Standing::NotBound);
+        // With one it is the fence, and the id as far as it is known.
+        assert_eq!(standing(allocated(), None, false, None), Standing::NotBound, "the provider may be at work");
+        assert_eq!(standing(allocated(), Some("i-1"), true, None), Standing::Free, "we were there already");
+        assert_eq!(standing(allocated(), None, false, Some((Some("i-1"), Some("a-1")))), ours());
+        assert!(is_foreign(standing(allocated(), None, false, Some((Some("i-1"), Some("a-2"))))));
+        assert!(is_foreign(standing(allocated(), Some("i-1"), true, Some((Some("i-2"), Some("a-1"))))));
+        for half in [(None, None), (None, Some("a-1")), (Some("i-1"), None)] {
+            assert_eq!(standing(allocated(), None, false, Some(half)), Standing::NotBound, "{half:?}");
+        }
+        assert_eq!(standing(allocated(), Some("i-1"), true, Some((Some("i-1"), None))), ours(), "less than it knows");
+        assert_eq!(standing(allocated(), Some("i-1"), true, Some((None, Some("a-1")))), Standing::NotBound);
+    }
+}

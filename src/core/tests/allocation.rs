@@ -12,7 +12,7 @@ use crate::core::ids::{AllocationId, ReportId, SessionId};
 use crate::core::instance::{Health, JoinParams, JoinStatus};
 use crate::core::params::{Params, Process, Target};
 use crate::core::process::{GameEvent, Order};
-use crate::core::{Machine as _, Outcome, Phase};
+use crate::core::{Machine as _, Note, Outcome, Phase, roll};
 
 mod made;
 mod sic;
@@ -478,4 +478,41 @@ fn a_source_that_cannot_tell_is_warned_of_and_shown() {
     assert!(rig.notes.iter().any(|note| format!("{note:?}").contains("allocation_source")));
     rig.ask(Request::Source(Word::Nothing)).unwrap();
     assert_eq!(detail(&rig), "waiting for an allocation in allocation.file");
+}
+
+#[test]
+fn a_source_that_repeats_itself_is_written_down_once() {
+    let mut rig = Rig::new(file());
+    for _ in 0..3 {
+        rig.request(Request::Source(Word::Nothing));
+    }
+    assert_eq!(rig.records, [], "nothing was there, and nothing is");
+    rig.store = None;
+    for _ in 0..3 {
+        rig.request(Request::Source(Word::Given(to_session())));
+    }
+    assert_eq!(rig.records, [Record::Given(to_session())], "also while the disk thinks");
+    rig.stored(Ok(()));
+    rig.store = Some(Ok(()));
+    assert_eq!((state(&rig), rig.records.len()), (AllocationState::Allocated, 1));
+}
+
+#[test]
+fn a_host_counts_those_that_wait_and_every_phase_also_where_nobody_is() {
+    let waiting = Rig::new(file()).agent.snapshot();
+    let resolving = Rig::new(params()).agent.snapshot();
+    let serving = Rig::serving(params()).agent.snapshot();
+    let roll = roll::call([&waiting, &serving, &resolving, &serving].into_iter());
+    assert_eq!(roll[0], ("waiting", 1));
+    assert_eq!(roll.len(), Phase::ALL.len() + 1);
+    for (word, count) in &roll[1..] {
+        let expected = match *word {
+            "resolving" => 1,
+            "serving" => 2,
+            _ => 0,
+        };
+        assert_eq!(*count, expected, "{word}");
+    }
+    let words = [&waiting, &serving].map(|snapshot| (snapshot.allocation.source, snapshot.allocation.state.as_str()));
+    assert_eq!(words, [("file", "waiting"), ("fixed", "allocated")]);
 }

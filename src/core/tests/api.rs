@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::rig::*;
 use crate::core::api::{Choice, Feature};
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind};
-use crate::core::durable::Durable;
+use crate::core::durable::{Durable, Record};
 use crate::core::duty::{Duty, Match};
 use crate::core::event::{Command, Denied, Event, Granted, Request, Said};
 use crate::core::ids::{Etag, MatchId};
@@ -319,4 +319,23 @@ fn a_restart_asks_nothing_that_it_knew_to_be_gone() {
     rig.pass_quietly(seconds(20), false);
     assert_eq!(rig.agent.snapshot().notifications.state, PollState::Unsupported);
     assert!(!rig.kinds().contains(&CallKind::Poll));
+}
+
+#[test]
+fn who_wants_no_notifications_is_told_of_no_changes_either() {
+    let mut rig = serving_new(Params { notifications: false, ..new_api() });
+    for print in [1, 2, 3] {
+        until(&mut rig, CallKind::ReadSession);
+        rig.answer(CallKind::ReadSession, shown(JoinStatus::Joinable, print));
+    }
+    assert!(messages(&rig).is_empty());
+    assert!(!rig.records.iter().any(|record| matches!(record, Record::Noticed { .. })));
+}
+
+#[test]
+fn a_call_that_is_gone_is_counted_as_failed_each_time() {
+    let mut rig = Rig::serving(params());
+    let before = rig.agent.snapshot().counters.calls_failed;
+    lose_the_poll(&mut rig);
+    assert_eq!(rig.agent.snapshot().counters.calls_failed, before + 2);
 }

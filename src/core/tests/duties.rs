@@ -219,18 +219,21 @@ fn a_doubt_is_about_one_duty_only() {
 
 #[test]
 fn a_doubt_outlives_a_report_that_goes_past() {
-    let mut rig = Rig::serving(params());
-    rig.request(duty(begin("m-1")));
-    rig.request(fubar("crash"));
-    answer(&mut rig, CallKind::Match, Err(failure(FailureKind::Cut)));
-    rig.pass_quietly(Duration::from_secs(3), true);
-    answer(&mut rig, CallKind::Match, Err(failure(FailureKind::Forbidden)));
-    rig.pass_quietly(Duration::from_secs(2), true);
-    rig.answer(CallKind::Fubar, Ok(Answer::Accepted));
-    rig.event(Event::Command(Command::Reloaded));
-    rig.pass_quietly(Duration::from_secs(2), true);
-    answer(&mut rig, CallKind::Match, Err(failure(FailureKind::Conflict)));
-    assert_eq!(outbox(&rig), (0, 0));
+    for past in [Ok(Answer::Accepted), Err(failure(FailureKind::Rejected))] {
+        let dead = usize::from(past.is_err());
+        let mut rig = Rig::serving(params());
+        rig.request(duty(begin("m-1")));
+        rig.request(fubar("crash"));
+        answer(&mut rig, CallKind::Match, Err(failure(FailureKind::Cut)));
+        rig.pass_quietly(Duration::from_secs(3), true);
+        answer(&mut rig, CallKind::Match, Err(failure(FailureKind::Forbidden)));
+        rig.pass_quietly(Duration::from_secs(2), true);
+        rig.answer(CallKind::Fubar, past);
+        rig.event(Event::Command(Command::Reloaded));
+        rig.pass_quietly(Duration::from_secs(2), true);
+        answer(&mut rig, CallKind::Match, Err(failure(FailureKind::Conflict)));
+        assert_eq!(outbox(&rig), (0, dead));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rig::*;
-use crate::core::Machine as _;
+use crate::core::api::Choice;
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind, Page};
 use crate::core::durable::{Durable, Record};
 use crate::core::event::{Command, Denied, Event, Granted, Request, StoreFault};
@@ -12,6 +12,7 @@ use crate::core::ids::{Etag, NotificationId};
 use crate::core::instance::Notification;
 use crate::core::params::Params;
 use crate::core::snapshot::PollState;
+use crate::core::{Machine as _, Note};
 
 fn page(ids: &[&str]) -> Result<Answer, Failure> {
     Ok(Answer::Page(Page {
@@ -306,4 +307,166 @@ fn a_reload_cuts_the_wait_after_a_refusal_short() {
     assert!(!rig.kinds().contains(&CallKind::Poll));
     rig.event(Event::Command(Command::Reloaded));
     rig.call(CallKind::Poll);
+}
+
+/// How long it takes, with a quiet backend, until the next poll is on its way.
+fn until_the_poll(rig: &mut Rig) -> Duration {
+    let begun = rig.now;
+    while !rig.kinds().contains(&CallKind::Poll) {
+        assert!(rig.now - begun < Duration::from_secs(3600), "no poll in an hour");
+        pass(rig, Duration::from_millis(100));
+    }
+    rig.now - begun
+}
+
+/// A host whose game takes its time.
+fn hosting(seed: u64, params: Params) -> Rig {
+    let mut rig = Rig::seeded(Params { ready_timeout: Duration::from_secs(100_000), ..params }, seed);
+    rig.log_in();
+    rig.attach();
+    rig
+}
+
+fn within(wait: Duration, from: u64, to: u64) -> bool {
+    (from..=to + 100).contains(&u64::try_from(wait.as_millis()).unwrap())
+}
+
+#[test]
+fn a_poll_has_ten_seconds_more_than_the_backend_was_given_and_other_calls_eight() {
+    let rig = Rig::serving(params());
+    let limit =
+        |kind: CallKind| rig.limits.iter().rev().find(|(sent, _)| *sent == kind).map(|(_, limit)| limit.as_secs());
+    assert_eq!(limit(CallKind::Poll), Some(35));
+    for kind in [CallKind::ReadSession, CallKind::Register, CallKind::Update, CallKind::HealthConfig] {
+        assert_eq!(limit(kind), Some(8), "{kind}");
+    }
+}
+
+#[test]
+fn an_early_empty_page_and_a_bare_404_wait_one_to_two_seconds() {
+    let bare = || Err(Failure { status: Some(404), ..failure(FailureKind::NotFound) });
+    for answer in [page(&[]), bare()] {
+        for seed in 0..30 {
+            let mut rig = hosting(seed, params());
+            rig.answer(CallKind::Poll, answer.clone());
+            let wait = until_the_poll(&mut rig);
+            assert!(within(wait, 1000, 2000), "seed {seed}: {wait:?} after {answer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cut_waits_as_after_a_first_failure_and_a_learned_deadline_lasts_for_many_quiet_polls() {
+    let deadline = |rig: &Rig| {
+        let Call::Poll { deadline, .. } = rig.call(CallKind::Poll) else { unreachable!() };
+        deadline.as_secs()
+    };
+    let mut waits = Vec::new();
+    let mut rig = Rig::serving(params());
+    for seed in 0..30 {
+        rig = hosting(seed, params());
+        for _ in 0..2 {
+            pass(&mut rig, Duration::from_secs(20));
+            rig.answer(CallKind::Poll, Err(failure(FailureKind::Cut)));
+            waits.push(until_the_poll(&mut rig).as_secs());
+        }
+        assert_eq!(deadline(&rig), 18);
+    }
+    assert!(waits.iter().all(|wait| *wait <= 15) && waits.iter().filter(|wait| **wait >= 5).count() > 20, "{waits:?}");
+    for turn in 1..500 {
+        rig.answer(CallKind::Poll, page(&[]));
+        until_the_poll(&mut rig);
+        assert_eq!(deadline(&rig), 18, "after {turn} quiet polls");
+    }
+    rig.answer(CallKind::Poll, page(&[]));
+    until_the_poll(&mut rig);
+    assert_eq!(deadline(&rig), 25, "proxies change");
+}
+
+#[test]
+fn a_gateway_that_gives_up_is_an_idle_cut_and_any_other_failure_is_none() {
+    let status = |status: u16| Failure { status: Some(status), ..failure(FailureKind::Server) };
+    for (fault, after, cut) in [(status(504), 12, true), (status(502), 12, false), (status(504), 3, false)] {
+        let mut rig = Rig::serving(params());
+        pass(&mut rig, Duration::from_secs(after));
+        rig.answer(CallKind::Poll, Err(fault.clone()));
+        let expected = if cut { PollState::Polling } else { PollState::BackingOff };
+        assert_eq!(rig.agent.snapshot().notifications.state, expected, "{fault:?} after {after} s");
+        let told = rig.notes.iter().any(|note| matches!(note, Note::CallFailed { kind: CallKind::Poll, .. }));
+        assert_eq!(told, !cut, "{fault:?} after {after} s");
+    }
+}
+
+#[test]
+fn a_404_is_the_end_of_the_call_only_if_it_is_not_about_a_resource() {
+    let fixed = || Params { api: Choice::V2023_11, ..params() };
+    let coded = Failure { status: Some(404), code: Some("no_such_thing".into()), ..failure(FailureKind::NotFound) };
+    let bare = Failure { status: Some(404), ..failure(FailureKind::NotFound) };
+    for seed in 0..20 {
+        let mut rig = hosting(seed, fixed());
+        rig.answer(CallKind::Poll, Err(coded.clone()));
+        assert_eq!(rig.agent.snapshot().notifications.state, PollState::BackingOff);
+        assert!(until_the_poll(&mut rig) <= Duration::from_secs(16));
+        for gone in [bare.clone(), failure(FailureKind::Unsupported)] {
+            let mut rig = hosting(seed, fixed());
+            rig.answer(CallKind::Poll, Err(gone));
+            assert_eq!(rig.agent.snapshot().notifications.state, PollState::Unsupported);
+            assert!(rig.notes.iter().any(|note| matches!(note, Note::CallFailed { kind: CallKind::Poll, .. })));
+            let wait = until_the_poll(&mut rig);
+            assert!(within(wait, 300_000, 900_000), "seed {seed}: {wait:?}");
+        }
+        let mut rig = hosting(seed, fixed());
+        rig.answer(CallKind::Poll, Err(failure(FailureKind::Forbidden)));
+        let wait = until_the_poll(&mut rig);
+        assert!(within(wait, 60_000, 300_000), "seed {seed}: {wait:?}");
+    }
+}
+
+#[test]
+fn a_page_that_brings_nothing_new_is_not_written_and_one_that_moves_the_cursor_is() {
+    let mut rig = Rig::serving(params());
+    let pages = |rig: &Rig| rig.records.iter().filter(|record| matches!(record, Record::Page { .. })).count();
+    let notes = |rig: &Rig| rig.notes.iter().filter(|note| matches!(note, Note::Notified { .. })).count();
+    rig.answer(CallKind::Poll, page(&["a"]));
+    assert_eq!((pages(&rig), notes(&rig)), (1, 1));
+    rig.answer(CallKind::Poll, page(&["a"]));
+    until_the_poll(&mut rig);
+    rig.answer(CallKind::Poll, page(&[]));
+    until_the_poll(&mut rig);
+    assert_eq!((pages(&rig), notes(&rig)), (1, 2), "nothing came with an empty one");
+    let at = |ids: &[&str], last: &str| Page {
+        notifications: ids.iter().map(|id| notification(id)).collect(),
+        unusable: 0,
+        last_id: Some(NotificationId::parse(last).unwrap()),
+    };
+    rig.answer(CallKind::Poll, Ok(Answer::Page(at(&["b"], "a"))));
+    assert_eq!((pages(&rig), inbox(&rig).len()), (2, 2), "something new under the old cursor is taken too");
+    rig.answer(CallKind::Poll, Ok(Answer::Page(at(&[], "z"))));
+    assert_eq!(pages(&rig), 3);
+    assert!(rig.kinds().is_empty(), "an empty one that moves the cursor is no reason to ask at once");
+    until_the_poll(&mut rig);
+    assert_eq!(cursor(&rig).as_deref(), Some("z"));
+    assert_eq!(rig.agent.snapshot().counters.notifications_received, 2);
+}
+
+#[test]
+fn the_state_that_is_shown_is_what_it_does() {
+    let state = |rig: &Rig| rig.agent.snapshot().notifications.state;
+    assert_eq!(state(&Rig::new(params())), PollState::Off, "nobody is host yet");
+    assert_eq!(state(&Rig::loading(Params { notifications: false, ..params() })), PollState::Off);
+    let mut rig = Rig::serving(params());
+    assert_eq!(state(&rig), PollState::Polling);
+    rig.answer(CallKind::Poll, Err(failure(FailureKind::Unauthorised)));
+    assert_eq!(state(&rig), PollState::BackingOff, "there is no token for it");
+    pass(&mut rig, Duration::from_secs(20));
+    rig.log_in();
+    assert_eq!(state(&rig), PollState::Polling);
+    rig.answer(CallKind::Poll, Err(failure(FailureKind::Unsupported)));
+    assert_eq!(state(&rig), PollState::Unsupported);
+    rig.event(Event::Command(Command::Drain { reason: "test".to_owned() }));
+    rig.request(Request::Shutdown { reason: None });
+    assert_eq!(state(&rig), PollState::Off);
+    let mut rig = Rig::serving(Params { inbox_limit: 1, ..params() });
+    rig.answer(CallKind::Poll, page(&["a"]));
+    assert_eq!(state(&rig), PollState::Paused);
 }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::rig::*;
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind};
-use crate::core::event::{Request, Said};
+use crate::core::durable::Record;
+use crate::core::event::{Command, Event, Request, Said};
 use crate::core::instance::{Health, HealthConfig, JoinStatus};
-use crate::core::{Machine as _, Phase};
+use crate::core::params::Params;
+use crate::core::{Machine as _, Note, Phase};
 
 fn accepted() -> Result<Answer, Failure> {
     Ok(Answer::HealthAccepted(Health::Healthy))
@@ -269,4 +271,172 @@ fn an_expired_token_costs_no_beat() {
     assert_eq!(rig.rejected.len(), 1);
     rig.log_in();
     assert!(rig.kinds().contains(&CallKind::PostHealth), "owed, and sent at once");
+}
+
+fn configured(rig: &mut Rig, cadence: u64) {
+    let config = HealthConfig { cadence: Duration::from_secs(cadence) };
+    rig.answer(CallKind::HealthConfig, Ok(Answer::HealthConfig(config)));
+}
+
+#[test]
+fn a_post_gives_up_before_the_next_is_due_and_after_ten_seconds() {
+    for (cadence, limit) in [(10, 8_000), (100, 10_000), (1, 800)] {
+        let mut rig = Rig::loading(params());
+        rig.answer(CallKind::PostHealth, accepted());
+        configured(&mut rig, cadence);
+        posts(&mut rig, 2 * cadence + 10, |_| Some(accepted()));
+        let kind = CallKind::PostHealth;
+        let last = rig.limits.iter().rev().find(|(sent, _)| *sent == kind).map(|(_, limit)| limit.as_millis());
+        assert_eq!(last, Some(limit), "cadence {cadence} s");
+    }
+}
+
+#[test]
+fn a_new_cadence_counts_from_now_is_remembered_once_and_makes_no_post_at_once() {
+    let mut rig = Rig::loading(params());
+    rig.answer(CallKind::PostHealth, accepted());
+    configured(&mut rig, 2);
+    assert!(!rig.kinds().contains(&CallKind::PostHealth));
+    let sent = posts(&mut rig, 20, |_| Some(accepted()));
+    assert!(sent[0] <= 2_010, "the slot in progress ends by the new cadence: {sent:?}");
+    assert!(sent.len() >= 9, "{sent:?}");
+    let remembered = |rig: &Rig| rig.records.iter().filter(|record| matches!(record, Record::Cadence { .. })).count();
+    assert_eq!(
+        rig.records.iter().find(|record| matches!(record, Record::Cadence { .. })),
+        Some(&Record::Cadence { millis: 2_000 })
+    );
+    assert_eq!(remembered(&rig), 1);
+    let mut durable = crate::core::durable::Durable::default();
+    rig.records.iter().for_each(|record| durable.apply(record));
+    let mut rig = Rig::restarted(params(), durable);
+    rig.log_in();
+    rig.answer(CallKind::ReadSession, Ok(session(Some(info(JoinStatus::Pending)))));
+    configured(&mut rig, 2);
+    assert_eq!(remembered(&rig), 0, "the disk knows it");
+}
+
+#[test]
+fn a_reload_tries_refused_posts_at_the_next_beat_and_the_configuration_at_once() {
+    for seed in 0..10 {
+        let patient = Params { ready_timeout: Duration::from_secs(1000), ..params() };
+        let mut rig = Rig::seeded(patient, seed);
+        rig.log_in();
+        rig.attach();
+        rig.answer(CallKind::PostHealth, accepted());
+        rig.answer(CallKind::HealthConfig, Err(failure(FailureKind::Forbidden)));
+        posts(&mut rig, 300, |_| Some(Err(failure(FailureKind::Forbidden))));
+        assert!(!rig.kinds().contains(&CallKind::PostHealth));
+        if rig.kinds().contains(&CallKind::HealthConfig) {
+            rig.answer(CallKind::HealthConfig, Err(failure(FailureKind::Forbidden)));
+        }
+        assert!(!rig.kinds().contains(&CallKind::HealthConfig));
+        rig.event(Event::Command(Command::Reloaded));
+        assert!(rig.kinds().contains(&CallKind::HealthConfig));
+        rig.pass(Duration::from_secs(10));
+        assert!(rig.kinds().contains(&CallKind::PostHealth), "seed {seed}");
+    }
+}
+
+#[test]
+fn only_a_missing_permission_for_the_configuration_is_named_as_one() {
+    for (kind, named) in [(FailureKind::Forbidden, true), (FailureKind::NotFound, false), (FailureKind::Server, false)]
+    {
+        let mut rig = Rig::loading(params());
+        rig.answer(CallKind::HealthConfig, Err(failure(kind)));
+        assert!(!rig.kinds().contains(&CallKind::HealthConfig), "{kind:?}: not again at once");
+        let warned = rig.notes.iter().any(|note| matches!(note, Note::Warning { cause: "permission", .. }));
+        assert_eq!(warned, named, "{kind:?}");
+        let told = rig.notes.iter().any(|note| matches!(note, Note::CallFailed { kind: CallKind::HealthConfig, .. }));
+        assert!(told, "{kind:?}");
+    }
+}
+
+#[test]
+fn a_refused_post_without_a_new_word_gives_up_no_part_of_the_api() {
+    let mut rig = Rig::serving(params());
+    let mut first = true;
+    let sent = posts(&mut rig, 30, |_| {
+        Some(if std::mem::take(&mut first) { Err(failure(FailureKind::Rejected)) } else { accepted() })
+    });
+    assert!(rig.learnt.is_empty(), "{:?}", rig.learnt);
+    assert!(sent[1] - sent[0] >= 2_490, "no repetition at once: {sent:?}");
+}
+
+#[test]
+fn the_wait_that_the_backend_asked_for_ends_within_half_a_cadence() {
+    for seed in 0..20 {
+        let mut rig = Rig::seeded(params(), seed);
+        rig.log_in();
+        rig.attach();
+        let throttled = Failure { retry_after: Some(Duration::from_secs(40)), ..failure(FailureKind::Throttled) };
+        rig.answer(CallKind::PostHealth, Err(throttled));
+        let sent = posts(&mut rig, 60, |_| Some(accepted()));
+        assert!((40_000..=45_010).contains(&sent[0]), "seed {seed}: {sent:?}");
+    }
+}
+
+#[test]
+fn the_first_slot_may_have_its_retry_but_none_close_to_the_next_post() {
+    let mut retried = 0;
+    for seed in 0..60 {
+        let mut rig = Rig::seeded(params(), seed);
+        rig.log_in();
+        rig.attach();
+        rig.answer(CallKind::PostHealth, Err(failure(FailureKind::Unreachable)));
+        let sent = posts(&mut rig, 25, |_| Some(accepted()));
+        assert!(sent[1] - sent[0] >= 1_990, "seed {seed}: {sent:?}");
+        retried += usize::from(sent[1] - sent[0] < 9_000);
+    }
+    assert!((10..60).contains(&retried), "{retried} of 60");
+}
+
+#[test]
+fn what_was_posted_is_shown_and_every_outcome_is_counted() {
+    let mut rig = Rig::serving(params());
+    let before = rig.agent.snapshot();
+    assert_eq!(before.health.last_said, Some(Health::Healthy));
+    assert_eq!(before.health.last_sent, Some(rig.now));
+    let mut turn = 0;
+    posts(&mut rig, 100, |_| {
+        turn += 1;
+        Some(match turn {
+            2 | 5 => Err(failure(FailureKind::Server)),
+            7 | 8 => Ok(Answer::HealthAccepted(Health::Unknown)),
+            _ => accepted(),
+        })
+    });
+    let after = rig.agent.snapshot().counters;
+    assert_eq!(after.health_failed - before.counters.health_failed, 2);
+    assert_eq!(after.calls_failed - before.counters.calls_failed, 2);
+    assert_eq!(after.health_disputed - before.counters.health_disputed, 2);
+    let told = |note: &&Note| matches!(note, Note::CallFailed { kind: CallKind::PostHealth, .. });
+    assert_eq!(rig.notes.iter().filter(told).count(), 2, "the operator is told of each");
+}
+
+#[test]
+fn a_refused_token_is_no_failed_call_for_the_operator() {
+    for kind in [FailureKind::Unauthorised, FailureKind::NoToken] {
+        let mut rig = Rig::serving(params());
+        rig.answer(CallKind::Poll, Err(failure(kind)));
+        rig.pass(Duration::from_secs(10));
+        if rig.kinds().contains(&CallKind::PostHealth) {
+            rig.answer(CallKind::PostHealth, Err(failure(kind)));
+        }
+        rig.log_in();
+        assert!(!rig.notes.iter().any(|note| matches!(note, Note::CallFailed { .. })), "{:?}", rig.notes);
+    }
+}
+
+#[test]
+fn a_retry_is_earned_by_ten_accepted_posts() {
+    let mut rig = Rig::serving(params());
+    let mut turn = 0;
+    // The first failure has its retry, the next has none to spend; ten more posts earn the next one.
+    let sent = posts(&mut rig, 200, |_| {
+        turn += 1;
+        Some(if [1, 3, 14].contains(&turn) { Err(failure(FailureKind::Unreachable)) } else { accepted() })
+    });
+    let gaps: Vec<u64> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let quick: Vec<usize> = (0..gaps.len()).filter(|at| gaps[*at] <= 5_010).collect();
+    assert_eq!(quick, [0, 13], "{gaps:?}");
 }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::rig::*;
-use crate::core::Machine as _;
 use crate::core::call::{Answer, Call, CallKind, Failure, FailureKind};
 use crate::core::durable::{Durable, Record};
+use crate::core::duty::{Duty, Match};
 use crate::core::event::{Denied, Granted, Request, StoreFault};
-use crate::core::ids::ReportId;
-use crate::core::instance::JoinStatus;
+use crate::core::ids::{MatchId, ReportId};
+use crate::core::instance::{Health, JoinStatus, Session};
 use crate::core::outbox::LIMIT;
+use crate::core::{Machine as _, Note, Outcome};
 
 fn fubar(error: &str) -> Request {
     Request::Fubar { error: error.to_owned(), key: None }
@@ -55,6 +56,9 @@ fn what_the_disk_refuses_is_refused_and_never_sent() {
     pass(&mut rig, Duration::from_secs(30));
     assert!(!rig.kinds().contains(&CallKind::Fubar));
     assert_eq!(rig.agent.snapshot().outbox.waiting, 0);
+    assert_eq!(rig.agent.snapshot().counters.reports_refused, 1);
+    rig.ask(fubar("again")).unwrap_err();
+    assert_eq!(rig.agent.snapshot().counters.reports_refused, 2);
 }
 
 #[test]
@@ -297,4 +301,210 @@ fn a_dead_report_is_forgotten_and_one_that_is_not_there_is_said_so() {
     assert_eq!(rig.ask(Request::RetryDead(ids[0].clone())), Err(Denied::UnknownReport));
     let outbox = rig.agent.snapshot().outbox;
     assert_eq!((outbox.dead, outbox.waiting, outbox.dead_letters[0].label.as_str()), (1, 0, "second"));
+}
+
+#[test]
+fn what_is_on_its_way_to_the_disk_takes_up_room_too() {
+    let (mut rig, ids) = with_dead(&["dead"]);
+    rig.answer(CallKind::Poll, Err(failure(FailureKind::Unauthorised)));
+    for turn in 0..LIMIT / 2 {
+        id(rig.ask(fubar(&format!("stored {turn}"))));
+    }
+    rig.store = None;
+    rig.request(Request::RetryDead(ids[0].clone()));
+    for turn in 0..LIMIT / 2 - 1 {
+        rig.request(fubar(&format!("offered {turn}")));
+    }
+    assert!(rig.replies.is_empty(), "all were taken: {:?}", rig.replies.first());
+    assert_eq!(rig.ask(fubar("one too many")), Err(Denied::Full { limit: LIMIT }));
+    let refused = rig.agent.snapshot().counters.reports_refused;
+    rig.request(Request::Health { status: Health::Healthy, reason: None });
+    rig.pass(Duration::from_secs(120));
+    let counters = rig.agent.snapshot().counters;
+    assert_eq!(counters.reports_refused, refused + 1, "nor is there room for a report of our own");
+    rig.store = Some(Ok(()));
+    while !rig.tickets.is_empty() {
+        rig.stored(Ok(()));
+    }
+    assert_eq!(rig.agent.snapshot().outbox.waiting, LIMIT);
+}
+
+#[test]
+fn a_missing_permission_is_shown_as_long_as_it_holds_something_up() {
+    let mut rig = Rig::serving(params());
+    let refused = |rig: &Rig| rig.agent.snapshot().outbox.refused;
+    assert!(!refused(&rig));
+    rig.request(fubar("crash"));
+    assert!(!refused(&rig), "what is on its way is not refused");
+    rig.answer(CallKind::Fubar, Err(failure(FailureKind::Unreachable)));
+    assert!(!refused(&rig), "nor what nobody answered");
+    let mut rig = Rig::serving(params());
+    rig.request(fubar("crash"));
+    rig.answer(CallKind::Fubar, Err(failure(FailureKind::Forbidden)));
+    assert!(refused(&rig));
+    pass(&mut rig, Duration::from_secs(61));
+    rig.answer(CallKind::Fubar, Ok(Answer::Accepted));
+    assert!(!refused(&rig));
+    let mut rig = Rig::serving(params());
+    let begin = Duty::BeginMatch(Match { match_id: MatchId::parse("m").unwrap(), custom_data: None });
+    rig.request(Request::Duty { duty: begin, key: None });
+    assert!(!refused(&rig));
+    rig.answer(CallKind::Match, Err(failure(FailureKind::Forbidden)));
+    assert!(refused(&rig), "of a duty too");
+}
+
+#[test]
+fn a_report_that_waits_for_its_next_try_needs_no_look_at_the_session() {
+    let mut rig = Rig::serving(params());
+    pass(&mut rig, Duration::from_secs(5));
+    let reads = |rig: &Rig| rig.limits.iter().filter(|(kind, _)| *kind == CallKind::ReadSession).count();
+    let before = reads(&rig);
+    rig.request(fubar("crash"));
+    for _ in 0..40 {
+        if rig.kinds().contains(&CallKind::Fubar) {
+            rig.answer(CallKind::Fubar, Err(failure(FailureKind::Unreachable)));
+        }
+        pass(&mut rig, Duration::from_secs(1));
+    }
+    assert!(reads(&rig) <= before + 1, "{} reads", reads(&rig) - before);
+}
+
+#[test]
+fn a_backlog_is_over_when_the_last_of_it_was_set_aside() {
+    let mut rig = Rig::serving(params());
+    rig.request(fubar("one"));
+    rig.answer(CallKind::Fubar, Err(failure(FailureKind::Unreachable)));
+    pass(&mut rig, Duration::from_secs(3));
+    rig.answer(CallKind::Fubar, Err(failure(FailureKind::Rejected)));
+    rig.request(fubar("two"));
+    rig.answer(CallKind::Fubar, Ok(Answer::Accepted));
+    rig.request(fubar("three"));
+    rig.answer(CallKind::Fubar, Ok(Answer::Accepted));
+    let counters = rig.agent.snapshot().counters;
+    assert_eq!((counters.reports_accepted, counters.reports_sent, counters.reports_dead), (3, 2, 1));
+}
+
+#[test]
+fn after_a_bare_404_a_report_is_tried_again_within_one_to_two_seconds() {
+    let bare = Failure { status: Some(404), ..failure(FailureKind::NotFound) };
+    for seed in 0..30 {
+        let mut rig = Rig::seeded(params(), seed);
+        rig.log_in();
+        rig.attach();
+        rig.request(fubar("crash"));
+        rig.answer(CallKind::Fubar, Err(bare.clone()));
+        let begun = rig.now;
+        while !rig.kinds().contains(&CallKind::Fubar) && rig.now - begun < Duration::from_secs(10) {
+            pass(&mut rig, Duration::from_millis(100));
+        }
+        let wait = (rig.now - begun).as_millis();
+        assert!((1_000..=2_100).contains(&wait), "seed {seed}: {wait} ms");
+    }
+}
+
+/// The instance is told to stop, has closed, and has seen that.
+fn stopped(rig: &mut Rig) {
+    rig.request(Request::Shutdown { reason: None });
+    rig.keep_quiet(true);
+    rig.answer(CallKind::Update, Ok(instance(info(JoinStatus::Closed))));
+}
+
+#[test]
+fn a_report_that_cannot_go_now_keeps_no_stop_waiting_and_stays() {
+    let gone = || Err(Failure { status: Some(405), ..failure(FailureKind::Unsupported) });
+    let mut forbidden = Rig::serving(params());
+    forbidden.request(fubar("crash"));
+    forbidden.answer(CallKind::Fubar, Err(failure(FailureKind::Forbidden)));
+    let mut lost = Rig::serving(params());
+    lost.request(fubar("crash"));
+    for kind in [CallKind::Fubar, CallKind::PostEvent, CallKind::Audit] {
+        lost.answer(kind, gone());
+    }
+    for mut rig in [forbidden, lost] {
+        let begun = rig.now;
+        stopped(&mut rig);
+        rig.answer(CallKind::ReadSession, Ok(session(Some(info(JoinStatus::Closed)))));
+        rig.answer(CallKind::Unregister, Ok(Answer::Unregistered));
+        assert_eq!((rig.exit, rig.now), (Some(Outcome::Ended), begun), "at once");
+        assert_eq!(rig.agent.snapshot().outbox.waiting, 1);
+    }
+}
+
+#[test]
+fn a_report_that_can_go_goes_before_the_end_also_past_a_refused_duty() {
+    let begin = || Duty::BeginMatch(Match { match_id: MatchId::parse("m").unwrap(), custom_data: None });
+    let mut plain = Rig::serving(params());
+    plain.request(fubar("crash"));
+    plain.answer(CallKind::Fubar, Err(failure(FailureKind::Unreachable)));
+    let mut barred = Rig::serving(params());
+    barred.request(Request::Duty { duty: begin(), key: None });
+    barred.answer(CallKind::Match, Err(failure(FailureKind::Forbidden)));
+    barred.request(fubar("crash"));
+    let mut failed = Rig::serving(params());
+    failed.request(Request::Duty { duty: begin(), key: None });
+    failed.answer(CallKind::Match, Err(failure(FailureKind::Forbidden)));
+    failed.request(fubar("crash"));
+    pass(&mut failed, Duration::from_millis(1_100));
+    failed.answer(CallKind::Fubar, Err(failure(FailureKind::Unreachable)));
+    for mut rig in [plain, barred, failed] {
+        stopped(&mut rig);
+        assert!(!rig.kinds().contains(&CallKind::Unregister) && rig.exit.is_none(), "{:?}", rig.kinds());
+        rig.pass(Duration::from_secs(3));
+        rig.answer(CallKind::Fubar, Ok(Answer::Accepted));
+        rig.answer(CallKind::ReadSession, Ok(session(Some(info(JoinStatus::Closed)))));
+        rig.answer(CallKind::Unregister, Ok(Answer::Unregistered));
+        assert_eq!(rig.exit, Some(Outcome::Ended));
+    }
+}
+
+#[test]
+fn a_report_names_the_region_of_the_session_where_it_has_one() {
+    for (shown, told) in [(Some("us"), "us"), (Some(""), "eu"), (None, "eu")] {
+        let mut rig = Rig::new(params());
+        rig.log_in();
+        rig.answer(CallKind::ReadSession, Ok(session(None)));
+        rig.answer(CallKind::Register, Ok(instance(info(JoinStatus::Pending))));
+        let Answer::Session { session, etag } = session(Some(info(JoinStatus::Pending))) else { unreachable!() };
+        let session = Session { region_id: shown.map(ToOwned::to_owned), ..*session };
+        rig.settle(Ok(Answer::Session { session: Box::new(session), etag }));
+        rig.request(fubar("crash"));
+        let Call::Fubar { report, .. } = rig.call(CallKind::Fubar) else { unreachable!() };
+        assert_eq!(report.region, told);
+    }
+}
+
+#[test]
+fn a_refused_report_waits_as_long_as_the_operator_is_told_and_a_quarter_of_a_minute_at_least() {
+    for seed in 0..30 {
+        let mut rig = Rig::seeded(params(), seed);
+        rig.log_in();
+        rig.attach();
+        rig.request(fubar("crash"));
+        rig.answer(CallKind::Fubar, Err(failure(FailureKind::Forbidden)));
+        let told = rig.notes.iter().find_map(|note| match note {
+            Note::CallFailed { kind: CallKind::Fubar, retry_in, .. } => *retry_in,
+            _ => None,
+        });
+        let begun = rig.now;
+        while !rig.kinds().contains(&CallKind::Fubar) && rig.now - begun < Duration::from_secs(100) {
+            pass(&mut rig, Duration::from_millis(100));
+        }
+        let wait = rig.now - begun;
+        assert!(Duration::from_secs(15) <= wait && wait <= Duration::from_millis(60_200), "seed {seed}: {wait:?}");
+        let told = told.expect("the operator is told");
+        assert!(wait.abs_diff(told) <= Duration::from_millis(200), "seed {seed}: {wait:?}, told {told:?}");
+    }
+}
+
+#[test]
+fn a_full_outbox_takes_no_report_of_our_own_either() {
+    let mut rig = Rig::serving(params());
+    rig.answer(CallKind::Poll, Err(failure(FailureKind::Unauthorised)));
+    for turn in 0..LIMIT {
+        id(rig.ask(fubar(&format!("f{turn}"))));
+    }
+    rig.request(Request::Health { status: Health::Healthy, reason: None });
+    rig.pass(Duration::from_secs(120));
+    let snapshot = rig.agent.snapshot();
+    assert_eq!((snapshot.outbox.waiting, snapshot.counters.reports_refused), (LIMIT, 1));
 }

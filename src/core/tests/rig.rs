@@ -78,7 +78,7 @@ pub(in crate::core) fn params() -> Params {
     }
 }
 
-pub(super) fn allocated() -> Params {
+pub(in crate::core) fn allocated() -> Params {
     Params { target: Target::Allocation(allocation_id()), ..params() }
 }
 
@@ -144,6 +144,8 @@ pub(super) struct Rig {
     /// Calls in flight, oldest first.
     pub(super) calls: VecDeque<(CallId, Call)>,
     pub(super) cancelled: Vec<CallId>,
+    /// How long each call that was sent may take.
+    pub(super) limits: Vec<(CallKind, Duration)>,
     pub(super) notes: Vec<Note>,
     /// What was found out about the API, and whether it is gone.
     pub(super) learnt: Vec<(Feature, bool)>,
@@ -184,6 +186,7 @@ impl Rig {
             now,
             calls: VecDeque::new(),
             cancelled: Vec::new(),
+            limits: Vec::new(),
             notes: Vec::new(),
             learnt: Vec::new(),
             orders: Vec::new(),
@@ -381,7 +384,10 @@ impl Rig {
         while let Some(action) = self.agent.poll_action() {
             assert!(self.exit.is_none(), "an action after the exit: {action:?}");
             match action {
-                Action::Send { id, call, .. } => self.calls.push_back((id, call)),
+                Action::Send { id, call, limit } => {
+                    self.limits.push((call.kind(), limit));
+                    self.calls.push_back((id, call));
+                }
                 Action::Cancel(id) => {
                     let at = self.calls.iter().position(|(sent, _)| *sent == id).expect("cancelled, but not in flight");
                     self.calls.remove(at);

@@ -380,3 +380,42 @@ fn a_change_that_is_refused_is_not_kept_by_the_store_either() {
     }
     assert!(!SdkChange::Freed.is_refusable(), "the game was told that it is so");
 }
+
+#[test]
+fn annotations_have_as_much_room_as_labels() {
+    let mut rig = Rig::serving(params());
+    for number in 0..ENTRIES_LIMIT {
+        rig.ask(annotation(&format!("a{number}"), "v")).unwrap();
+    }
+    assert!(matches!(rig.ask(annotation("more", "v")), Err(Denied::Field { field: "annotations", .. })));
+}
+
+#[test]
+fn a_game_that_the_backend_shows_as_joinable_after_a_restart_is_told_ready_at_once() {
+    let before = Rig::serving(params());
+    let mut durable = Durable::default();
+    before.records.iter().for_each(|record| durable.apply(record));
+    for (shown, told) in [(JoinStatus::Joinable, Told::Ready), (JoinStatus::Pending, Told::RequestReady)] {
+        let mut rig = Rig::restarted(params(), durable.clone());
+        rig.log_in();
+        rig.answer(CallKind::ReadSession, Ok(session(Some(info(shown.clone())))));
+        assert!(rig.kinds().contains(&CallKind::Update));
+        assert_eq!(rig.told(), told, "{shown:?}");
+    }
+}
+
+#[test]
+fn the_version_of_what_a_game_is_told_counts_its_changes() {
+    let mut rig = Rig::serving(params());
+    let version = |rig: &Rig| rig.agent.snapshot().sdk.version;
+    let begun = version(&rig);
+    for (turn, value) in [(1, "a"), (1, "a"), (2, "b"), (3, "c")] {
+        rig.ask(label("l", value)).unwrap();
+        assert_eq!(version(&rig), begun + turn, "{value}");
+    }
+    assert!(begun > 1, "{begun}");
+    assert_eq!(rig.agent.snapshot().sdk.session_id, Some(session_id()));
+    assert_eq!(Rig::new(params()).agent.snapshot().sdk.session_id, Some(session_id()), "it is configured");
+    assert_eq!(params().target.session(), Some(&session_id()));
+    assert_eq!(Rig::new(allocated()).agent.snapshot().sdk.session_id, None, "nobody knows it yet");
+}

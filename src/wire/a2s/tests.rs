@@ -125,3 +125,24 @@ fn tame(datagram: &[u8]) -> bool {
     }
     true
 }
+
+#[test]
+fn each_thing_that_may_follow_is_read_with_and_without_the_others() {
+    let parts: [(u8, &[u8]); 5] = [
+        (0x80, b"\x87\x69"),
+        (0x10, b"\x01\x02\x03\x04\x05\x06\x07\x08"),
+        (0x40, b"\x8c\x69tv\0"),
+        (0x20, b"empty,secure\0"),
+        (0x01, b"\xda\x02\0\0\0\0\0\0"),
+    ];
+    for chosen in 0..1u8 << parts.len() {
+        let chosen: Vec<_> = (0..parts.len()).filter(|at| chosen >> at & 1 == 1).map(|at| parts[at]).collect();
+        let flag = chosen.iter().fold(0, |flag, (bit, _)| flag | bit);
+        let mut whole = [plain(730, b""), vec![flag]].concat();
+        chosen.iter().for_each(|(_, bytes)| whole.extend(*bytes));
+        assert_eq!(decode(&whole), Ok(Answer::Info(expected())), "{flag:#04x}");
+        if flag != 0 {
+            assert!(decode(&whole[..whole.len() - 1]).is_err(), "{flag:#04x}: its end is missing");
+        }
+    }
+}

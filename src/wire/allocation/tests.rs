@@ -126,3 +126,37 @@ fn our_own_file_is_strict() {
         assert!(why.contains(words), "{bad}: {why}");
     }
 }
+
+#[test]
+fn each_state_of_sic_has_its_word_and_odd_kinds_are_passed_over() {
+    let read = |item: Value| sic(json!({ "items": [item] }).to_string().as_bytes(), &[]).unwrap();
+    for (word, state) in [
+        ("allocated", SicState::Allocated),
+        ("allocating", SicState::Allocating),
+        ("deallocated", SicState::Deallocated),
+    ] {
+        assert_eq!(read(json!({"success": true, "state": word})).state, Some(state));
+    }
+    for odd in [json!([1, {"a": [2]}]), json!({"a": {"b": []}}), json!(true), json!(null), json!([])] {
+        let answer = read(json!({"success": true, "error_code": odd, "error_message": odd, "state": odd, "more": 1}));
+        assert_eq!((answer.success, answer.error_code, answer.message, answer.state), (true, 0, None, None), "{odd}");
+    }
+}
+
+#[test]
+fn a_file_of_just_the_limit_is_read_and_a_longer_one_is_not() {
+    let of = |length: usize| {
+        let start = r#"{"session_id":"s"#;
+        format!("{start}\"{}}}", " ".repeat(length - start.len() - 2))
+    };
+    assert!(file(Teller::File, of(FILE_LIMIT).as_bytes()).is_ok());
+    for longer in [FILE_LIMIT + 1, FILE_LIMIT + 2] {
+        assert!(file(Teller::File, of(longer).as_bytes()).is_err_and(|why| why.contains("bytes")), "{longer}");
+    }
+}
+
+#[test]
+fn a_wrong_port_of_multiplay_is_named() {
+    let why = file(Teller::Multiplay, br#"{"SessionId":"s","ConnectionIp":"203.0.113.7","ConnectionPort":70000}"#);
+    assert!(why.as_ref().is_err_and(|why| why.contains("ConnectionPort")), "{why:?}");
+}

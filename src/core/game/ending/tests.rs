@@ -132,3 +132,29 @@ fn an_end_is_told_in_words() {
     assert_eq!(words(EndStatus::Code(139)), "the game has crashed: exit code 139, a shell's word for SIGSEGV");
     assert_eq!(words(EndStatus::Signal(40)), "the game has crashed: signal 40");
 }
+
+#[test]
+fn every_signal_that_ends_a_process_has_a_name_of_its_own() {
+    let ends: Vec<i32> = (1..=16).chain(24..=27).chain(29..=31).collect();
+    let names: std::collections::BTreeSet<String> = ends.iter().map(|signal| signal_words(*signal)).collect();
+    assert_eq!(names.len(), ends.len());
+    assert!(names.iter().all(|name| name.starts_with("SIG")), "{names:?}");
+    for other in (17..=23).chain([0, 28, 32, 40, 64]) {
+        assert_eq!(signal_words(other), format!("signal {other}"));
+    }
+}
+
+#[test]
+fn only_an_end_after_it_was_ready_or_that_we_asked_for_ends_a_row_of_failures() {
+    assert!(Ending::Clean { ready: true }.is_good() && Ending::Asked.is_good());
+    for bad in [
+        Ending::Clean { ready: false },
+        Ending::Exited(1),
+        Ending::Crashed(SEGV),
+        Ending::OutOfMemory,
+        Ending::NeverReady,
+        Ending::Vanished,
+    ] {
+        assert!(!bad.is_good(), "{bad:?}");
+    }
+}

@@ -259,3 +259,59 @@ fn every_probe_must_have_found_it_healthy() {
     bench.fusion.probed(&bench.params, 2, &result, bench.now);
     assert!(!Bench::new(params(), Known::Nothing).fusion.is_found_healthy(), "nobody is not everybody");
 }
+
+#[test]
+fn the_words_say_who_vouches_for_it() {
+    let mut bench = Bench::new(probed(Unhealthy), Known::Running);
+    bench.health();
+    assert_eq!(bench.reason(), "the game's process runs");
+    bench.probe(Unhealthy);
+    assert_eq!(bench.reason(), "the game's process runs", "no probe has found it healthy");
+    bench.probe(Healthy);
+    assert_eq!(bench.reason(), "its probes find the game healthy");
+    bench.is(Known::Awaited);
+    assert_eq!(bench.reason(), "the game is being started", "they were about another process");
+    let mut bench = Bench::settled(probed(Unhealthy), Known::Running);
+    bench.probes(Degraded, 3);
+    assert_eq!(bench.reason(), "a2s: nothing came back (3 times in a row)");
+    bench.params.healthy_after = 2;
+    bench.probe(Healthy);
+    assert_eq!(bench.reason(), "a2s: nothing came back, after it had failed");
+}
+
+#[test]
+fn a_probe_that_finds_nothing_worse_than_the_game_says_adds_no_words() {
+    let mut bench = Bench::settled(probed(Unhealthy), Known::Running);
+    bench.says(Degraded);
+    bench.probes(Degraded, 5);
+    bench.says(Degraded);
+    assert_eq!((bench.health(), bench.reason()), (Degraded, "it said so"));
+}
+
+#[test]
+fn a_process_that_is_seen_again_and_again_gets_no_new_grace() {
+    let mut bench = Bench::settled(probed(Unhealthy), Known::Running);
+    let all: Vec<Health> = (0..3)
+        .map(|_| {
+            bench.is(Known::Running);
+            bench.probe(Degraded)
+        })
+        .collect();
+    assert_eq!(all, [Healthy, Healthy, Degraded]);
+}
+
+#[test]
+fn a_probe_that_fell_silent_is_not_forgotten_to_have_found_it_healthy() {
+    let mut bench = Bench::settled(probed(Unhealthy), Known::Running);
+    assert_eq!(bench.pass(100 * SECOND), Degraded);
+    bench.probe(Degraded);
+    assert!(bench.fusion.is_found_healthy(), "it was ready once");
+}
+
+#[test]
+fn a_probe_that_never_answered_has_its_patience_also_without_a_grace() {
+    let mut bench = Bench::new(Params { startup_grace: Duration::ZERO, ..probed(Unhealthy) }, Known::Running);
+    assert_eq!(bench.health(), Healthy);
+    assert_eq!(bench.pass(15 * SECOND), Healthy, "three intervals and its time limit");
+    assert_eq!(bench.pass(2 * SECOND), Degraded);
+}

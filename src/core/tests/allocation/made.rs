@@ -102,3 +102,17 @@ fn a_session_of_an_earlier_life_is_followed_by_another() {
     rig.log_in();
     assert_eq!(rig.kinds(), [CallKind::CreateSession]);
 }
+
+#[test]
+fn only_a_missing_permission_is_named_as_one_and_a_reload_is_for_what_was_refused() {
+    for (kind, named) in [(FailureKind::Forbidden, true), (FailureKind::Rejected, false), (FailureKind::Server, false)]
+    {
+        let mut rig = Rig::new(own());
+        rig.log_in();
+        rig.answer(CallKind::CreateSession, Err(failure(kind)));
+        let warned = rig.notes.iter().any(|note| matches!(note, Note::Warning { cause: "permission", .. }));
+        assert_eq!(warned, named, "{kind:?}");
+        rig.event(Event::Command(Command::Reloaded));
+        assert_eq!(rig.kinds().is_empty(), kind == FailureKind::Server, "{kind:?}: what fails is not ours to mend");
+    }
+}

@@ -319,3 +319,41 @@ fn a_kill_between_registration_and_allocation_changes_nothing() {
     again.log_in();
     assert_eq!(again.kinds(), [CallKind::SicRegister]);
 }
+
+#[test]
+fn after_a_refusal_it_is_neither_asked_nor_registered_at_once_and_a_reload_does_that() {
+    let mut rig = Rig::new(hosted());
+    rig.log_in();
+    rig.answer(CallKind::SicRegister, refused(5));
+    assert_eq!(rig.kinds(), []);
+    rig.pass(14 * SECOND);
+    assert_eq!(rig.kinds(), [], "slowly");
+    rig.event(Event::Command(Command::Reloaded));
+    rig.answer(CallKind::SicRegister, taken());
+    for _ in 0..3 {
+        let asked = rig.now;
+        rig.answer(CallKind::SicState, refused(5));
+        rig.event(Event::Command(Command::Reloaded));
+        assert_eq!(rig.kinds(), [], "it took the call: there is nothing to reload");
+        while rig.kinds().is_empty() {
+            rig.pass(SECOND / 10);
+        }
+        assert!(rig.now - asked >= SECOND * 9 / 10, "{:?}", rig.now - asked);
+        rig.answer(CallKind::SicRegister, taken());
+    }
+}
+
+#[test]
+fn allocated_for_nothing_is_no_allocation_and_deallocated_once_ends_nothing_that_is_remembered() {
+    let mut rig = registered(hosted());
+    let nothing = SicAnswer { success: true, state: Some(SicState::Allocated), ..SicAnswer::default() };
+    rig.answer(CallKind::SicState, Ok(Answer::Sic(Box::new(nothing))));
+    assert_eq!((state(&rig), rig.records.len()), (AllocationState::Waiting, 0));
+    assert!(detail(&rig).contains("not for what"), "{}", detail(&rig));
+    let mut rig = Rig::restarted(hosted(), remembered(&allocated_by_sic()));
+    rig.log_in();
+    rig.answer(CallKind::SicRegister, taken());
+    rig.answer(CallKind::SicState, shows(SicState::Deallocated));
+    assert_eq!((state(&rig), rig.exit), (AllocationState::Confirming, None));
+    assert!(rig.agent.snapshot().drain.is_none());
+}

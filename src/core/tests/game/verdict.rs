@@ -78,3 +78,14 @@ fn a_silent_game_with_failing_probes_is_one_report_of_each_kind_at_most() {
     let told = probed(&mut rig, Health::Unhealthy, 60);
     assert_eq!(told.fubars, ["heartbeat_lost"], "the silence is the better word for it");
 }
+
+#[test]
+fn the_operator_is_told_of_a_verdict_when_it_changes_and_only_then() {
+    let mut rig = Rig::serving(params());
+    let told = |rig: &Rig| rig.notes.iter().filter(|note| matches!(note, crate::core::Note::Verdict { .. })).count();
+    assert_eq!(told(&rig), 0);
+    for (status, count) in [(Health::Degraded, 1), (Health::Degraded, 1), (Health::Healthy, 2), (Health::Healthy, 2)] {
+        rig.request(Request::Health { status, reason: Some("it said so".to_owned()) });
+        assert_eq!(told(&rig), count, "{status:?}");
+    }
+}
