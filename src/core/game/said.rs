@@ -130,7 +130,7 @@ mod tests {
         let now = crate::clock::now();
         let begun = |said: SaidState| {
             let durable = Durable { said, ..Durable::default() };
-            let mut common = Common::new(params(), durable, 7, "2026-11-22T10:00:00Z".parse().unwrap(), now);
+            let mut common = Common::new(params().into(), durable, 7, "2026-11-22T10:00:00Z".parse().unwrap(), now);
             Game::begins_anew(&mut common);
             (common.durable.said.clone(), common.poll_action().is_some())
         };
@@ -147,8 +147,13 @@ mod tests {
     #[test]
     fn readiness_is_written_once_and_never_at_the_end() {
         let now = crate::clock::now();
-        let mut common =
-            Common::new(params(), Durable::default(), 7, "2026-11-22T10:00:00Z".parse().unwrap(), now + Duration::ZERO);
+        let mut common = Common::new(
+            params().into(),
+            Durable::default(),
+            7,
+            "2026-11-22T10:00:00Z".parse().unwrap(),
+            now + Duration::ZERO,
+        );
         common.phase = Phase::Closing;
         Game::becomes_ready(&mut common);
         assert!(!common.durable.said.ready && common.poll_action().is_none());

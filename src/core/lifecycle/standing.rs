@@ -112,7 +112,7 @@ mod tests {
     ) -> Standing {
         let durable = Durable { instance: own.map(id), attached, ..Durable::default() };
         let now = crate::clock::now();
-        let common = Common::new(params, durable, 7, "2026-11-22T10:00:00Z".parse().unwrap(), now);
+        let common = Common::new(params.into(), durable, 7, "2026-11-22T10:00:00Z".parse().unwrap(), now);
         let instance = shown.map(|(instance, allocation)| InstanceInfo {
             instance_id: instance.map(id),
             allocation_id: allocation.map(|id| crate::core::ids::AllocationId::parse(id).unwrap()),
