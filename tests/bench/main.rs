@@ -1,7 +1,7 @@
 //! What the agent costs: start, memory, size, latency. It prints, and asserts nothing that a slower machine would break.
 //!
 //! ```text
-//! cargo bench --bench agent                        everything, about ten minutes: eight are for `many`
+//! cargo bench --bench agent                        everything, about sixteen minutes: twelve are for `many`
 //! cargo bench --bench agent -- --quick             the same with fewer runs, about twenty seconds
 //! cargo bench --bench agent -- start handoff       only these groups; their names are in `GROUPS`
 //! cargo bench --bench agent -- --agent PATH        another binary, such as a packaged one
