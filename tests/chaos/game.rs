@@ -40,7 +40,7 @@ pub(crate) async fn listen(live: Live) {
         let ids = page["notifications"].as_array().into_iter().flatten();
         let ids: Vec<&str> = ids.filter_map(|entry| entry["notification_id"].as_str()).collect();
         for id in &ids {
-            live.recorder.note(What::Handed { id: (*id).to_owned() });
+            live.recorder.note(What::Handed { id: (*id).to_owned(), by: generation });
         }
         if let Some(newest) = ids.last() {
             last = (*newest).to_owned();

@@ -319,7 +319,9 @@ impl Run {
             recorder.read(|entries| {
                 let got: std::collections::HashSet<&str> = entries
                     .iter()
-                    .filter_map(|entry| if let What::Handed { id } = &entry.what { Some(id.as_str()) } else { None })
+                    .filter_map(
+                        |entry| if let What::Handed { id, .. } = &entry.what { Some(id.as_str()) } else { None },
+                    )
                     .collect();
                 entries.iter().all(|entry| match &entry.what {
                     What::Published { id } => got.contains(id.as_str()),

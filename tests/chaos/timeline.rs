@@ -67,7 +67,12 @@ pub(crate) enum What {
     /// A notification in the instance's stream.
     Published { id: String },
     /// The game got it.
-    Handed { id: String },
+    Handed {
+        id: String,
+        /// The how manieth agent of the run was asked: the last words of one that is killed are heard after its end.
+        #[serde(default)]
+        by: u32,
+    },
     /// A report: answered 202.
     Accepted { report: String },
     /// A report: answered something else, so nobody waits for it.

@@ -14,22 +14,16 @@ pub(super) fn judge(case: &Case<'_>, verdict: &mut Verdict) {
         }
     }
     verdict.figures.published = order.len();
-    let (mut handed, mut by_this_agent): (HashSet<&str>, HashSet<&str>) = Default::default();
+    let (mut handed, mut by_each): (HashSet<&str>, HashSet<(&str, u32)>) = Default::default();
     let mut newest = None;
     for entry in case.entries {
-        let id = match &entry.what {
-            What::Handed { id } => id.as_str(),
-            What::Started { .. } => {
-                by_this_agent.clear();
-                continue;
-            }
-            _ => continue,
-        };
+        let What::Handed { id, by } = &entry.what else { continue };
+        let id = id.as_str();
         let Some(number) = order.get(id).copied() else {
             verdict.findings.push(format!("{} ms: {id} was handed over, and never published", entry.at_ms));
             continue;
         };
-        if !by_this_agent.insert(id) {
+        if !by_each.insert((id, *by)) {
             verdict.findings.push(format!("{} ms: {id} was handed over again, without a crash", entry.at_ms));
         }
         if !handed.insert(id) {

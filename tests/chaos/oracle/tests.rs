@@ -22,9 +22,9 @@ fn good() -> Vec<Entry> {
         (100, What::LoggedIn),
         (200, What::Shown { join_status: text("joinable") }),
         (5000, What::Published { id: text("n-1") }),
-        (5010, What::Handed { id: text("n-1") }),
+        (5010, What::Handed { id: text("n-1"), by: 1 }),
         (6000, What::Published { id: text("n-2") }),
-        (6010, What::Handed { id: text("n-2") }),
+        (6010, What::Handed { id: text("n-2"), by: 1 }),
         (7000, What::Accepted { report: text("r-1") }),
         (7010, What::Arrived { report: text("r-1") }),
         (7011, What::Delivered { report: text("r-1"), clean: true }),
@@ -157,7 +157,7 @@ fn a_login_without_a_reason_is_found() {
 
 #[test]
 fn a_lost_notification_is_found() {
-    let lost = |id: &'static str| without(move |entry| entry.what == What::Handed { id: text(id) });
+    let lost = |id: &'static str| without(move |entry| entry.what == What::Handed { id: text(id), by: 1 });
     finds(&lost("n-2"), "1 notifications of 2 were never handed over");
     finds(&lost("n-1"), "n-2 is number 1, after number None");
 }
@@ -165,8 +165,8 @@ fn a_lost_notification_is_found() {
 #[test]
 fn a_notification_out_of_order_is_found() {
     let mut entries = lost_both();
-    entries.push(Entry { at_ms: 6500, what: What::Handed { id: text("n-2") } });
-    entries.push(Entry { at_ms: 6600, what: What::Handed { id: text("n-1") } });
+    entries.push(Entry { at_ms: 6500, what: What::Handed { id: text("n-2"), by: 1 } });
+    entries.push(Entry { at_ms: 6600, what: What::Handed { id: text("n-1"), by: 1 } });
     finds(&sorted(entries), "after number");
 }
 
@@ -176,13 +176,22 @@ fn lost_both() -> Vec<Entry> {
 
 #[test]
 fn a_notification_is_repeated_only_after_a_crash() {
-    finds(&with(&[(9000, What::Handed { id: text("n-2") })]), "again, without a crash");
+    finds(&with(&[(9000, What::Handed { id: text("n-2"), by: 1 })]), "again, without a crash");
     passes(&with(&[
         (8500, What::Killed),
         (8600, What::Started { serving: true }),
-        (9000, What::Handed { id: text("n-2") }),
+        (9000, What::Handed { id: text("n-2"), by: 2 }),
     ]));
-    finds(&with(&[(9000, What::Handed { id: text("n-3") })]), "never published");
+    // What the one that was killed had said is heard after its end.
+    let mut late = without(|entry| entry.what == What::Handed { id: text("n-2"), by: 1 });
+    late.extend([
+        Entry { at_ms: 5990, what: What::Killed },
+        Entry { at_ms: 5995, what: What::Started { serving: true } },
+        Entry { at_ms: 6010, what: What::Handed { id: text("n-2"), by: 1 } },
+        Entry { at_ms: 6050, what: What::Handed { id: text("n-2"), by: 2 } },
+    ]);
+    passes(&sorted(late));
+    finds(&with(&[(9000, What::Handed { id: text("n-3"), by: 1 })]), "never published");
 }
 
 #[test]
