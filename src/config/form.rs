@@ -1,7 +1,7 @@
-//! The two forms of a value: `config` lays layers of its own form over each other, everything else reads and writes TOML's.
+//! The forms of a value: `config` lays layers of its own form over each other, people read and write TOML's.
 //!
-//! [`Raw`] is written as TOML and read as JSON only. For every form that it can be read from or written to, all of serde's code for it
-//! is compiled once more, which is 100 kB.
+//! [`Raw`] is written as TOML and read as JSON, and nothing else. For every form that it can be read from or written to, all of
+//! serde's code for it is compiled once more, which is 100 kB.
 
 use config::{Map, Value, ValueKind};
 

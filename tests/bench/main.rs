@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench agent                        everything, about sixteen minutes: twelve are for `many`
-//! cargo bench --bench agent -- --quick             the same with fewer runs, about twenty seconds
+//! cargo bench --bench agent -- --quick             the same with fewer runs, about three minutes
 //! cargo bench --bench agent -- start handoff       only these groups; their names are in `GROUPS`
 //! cargo bench --bench agent -- --agent PATH        another binary, such as a packaged one
 //! cargo bench --bench agent -- --state DIR         another disk; on a tmpfs what is left is the agent's own part
